@@ -1,0 +1,1 @@
+"""Data: encoders, cards and the loaders that read them."""
