@@ -1,0 +1,1 @@
+"""Training: losses, recipes, the loop on Lightning Fabric, evaluation, initialisation and diagnosis."""
