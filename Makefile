@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do $$p -c 0 2>/dev/null && echo $
 
 SHELL := /bin/bash
 python := $(VENV)/bin/python
-pip := $(python) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+pip := $(python) -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint clean
 .DELETE_ON_ERROR:
