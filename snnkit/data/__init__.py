@@ -1,1 +1,22 @@
 """Data: encoders, cards and the loaders that read them."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from snnkit.data.card import Card as Card
+    from snnkit.data.card import names as names
+    from snnkit.data.dataset import Dataset as Dataset
+    from snnkit.data.dataset import Split as Split
+    from snnkit.data.dataset import load as load
+
+_HOMES = {"Card": "card", "names": "card", "Dataset": "dataset", "Split": "dataset", "load": "dataset"}
+
+__all__ = ["Card", "Dataset", "Split", "load", "names"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, so that reading a card does not import torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
