@@ -1,0 +1,61 @@
+"""Generated source on disk, so that it can be read and a second process need not make it again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from snnkit.settings import cache_dir
+
+
+@lru_cache
+def folder() -> Path:
+    """Return the folder of generated code, this user's alone; a temporary one where the cache cannot be written."""
+    path = cache_dir() / "kernels"
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(path, os.W_OK):
+            return path
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="snnkit-kernels-"))
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def load(name: str, key: str, make: Callable[[], str]) -> ModuleType:
+    """Import the generated Python module of this key, making its source where the cache lacks it.
+
+    Args:
+        name: readable start of the file's name.
+        key: everything that the source depends on.
+        make: returns the source.
+    """
+    path = folder() / f"{name}_{hashlib.sha256(key.encode()).hexdigest()[:16]}.py"
+    if not path.exists():
+        write(path, make())
+    full_name = f"snnkit_generated_{path.stem}"
+    spec = importlib.util.spec_from_file_location(full_name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # numba's cache finds the module by its name while it is still being executed.
+    sys.modules[full_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[full_name]
+        raise
+    return module

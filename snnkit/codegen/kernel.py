@@ -1,0 +1,70 @@
+"""What is compiled: a neuron with its surrogate, and the texts and forms derived from it on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import snnkit
+from snnkit.codegen.ir import Step
+from snnkit.codegen.lower import lower
+from snnkit.errors import BackendError
+from snnkit.neuron import Neuron, Surrogate
+
+if TYPE_CHECKING:
+    from snnkit.codegen.ir import Adjoint
+
+_KNOWN: dict[str, Kernel] = {}
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A neuron, the surrogate of its spike, and whether the reset's spike counts as a constant."""
+
+    neuron: Neuron
+    surrogate: Surrogate
+    detach_reset: bool
+
+    @cached_property
+    def key(self) -> str:
+        """A hash that names this kernel in operators and in the cache."""
+        facts = [self.neuron.digest, self.surrogate.digest, self.detach_reset, list(self.surrogate.params.values())]
+        return f"{self.neuron.name}_{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
+
+    @cached_property
+    def step(self) -> Step:
+        """The lowered forward step."""
+        return lower(self.neuron)
+
+    def adjoint(self, wanted: Sequence[bool]) -> Adjoint:
+        """Return the reverse step with gradients for the parameters marked in `wanted`."""
+        from snnkit.codegen.adjoint import derive
+
+        names = [name for name, want in zip(self.step.params, wanted, strict=True) if want]
+        return derive(self.step, self.surrogate, detach_reset=self.detach_reset, wanted=names)
+
+    def register(self) -> str:
+        """Make the kernel known to the operators by its key, and return the key."""
+        _KNOWN.setdefault(self.key, self)
+        return self.key
+
+
+def known(key: str) -> Kernel:
+    """Return a registered kernel; raises BackendError in a process that never built the layer."""
+    if key not in _KNOWN:
+        raise BackendError(f"no kernel {key!r} in this process; build its layer (snnkit.Spiking) before it runs")
+    return _KNOWN[key]
+
+
+@lru_cache
+def fingerprint() -> str:
+    """A hash of the code generator itself and of its version, for cache keys."""
+    digest = hashlib.sha256(snnkit.__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,110 @@
+"""A network: layers in a row over a sequence, with the state passed in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkit.errors import InputError, nearest
+from snnkit.spiking import check_lengths, check_sequence
+from snnkit.synapse.fold import fold, stateful
+
+State = dict[str, Any]
+"""Child name to the state of that child, for the children that have one."""
+
+
+class Network(nn.Sequential):
+    """Layers in a row; torch's own are applied to every step, spiking ones carry state.
+
+    Args:
+        layers: modules; networks nest.
+
+    Example:
+        >>> net = Network(nn.Linear(64, 128), snnkit.LIF(tau=2.0), nn.Linear(128, 10), snnkit.Readout(tau=2.0))
+        >>> y = net(torch.rand(16, 8, 64))
+    """
+
+    def __init__(self, *layers: nn.Module) -> None:
+        for k, module in enumerate(layers):
+            if not isinstance(module, nn.Module):
+                raise InputError(f"layer {k} of a Network is a torch module, not {module!r:.80}")
+        super().__init__(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output sequence [T, B, features…] of the input [T, B, features…], from fresh state."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: State | None = None, *, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        """Run over time.
+
+        Args:
+            x: input [T, B, features…], floating point.
+            state: what an earlier run returned; fresh if None.
+            lengths: valid steps of each sample [B]; later outputs are 0, and no state or statistic sees them.
+        Returns:
+            Output [T, B, features…], and the state after the last valid step.
+        Raises:
+            InputError: wrong rank, type, lengths or state; no steps, no samples; NaN or infinity on a CPU.
+        """
+        check_sequence(x, "Network")
+        if lengths is not None:
+            check_lengths(lengths, x)
+        known = self._known(state)
+        after: State = {}
+        for name, module in self.named_children():
+            if stateful(module):
+                x, after[name] = module.run(x, known.get(name), lengths=lengths)  # pyright: ignore[reportCallIssue]
+            else:
+                x = fold(module, x, lengths)
+        if lengths is not None:
+            steps = torch.arange(len(x), device=x.device).view(-1, *[1] * (x.ndim - 1))
+            x = x * (steps < lengths.to(x.device).view(1, -1, *[1] * (x.ndim - 2))).to(x.dtype)
+        return x, after
+
+    def step(self, x_t: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run one step: x_t [B, features…] and a state to an output [B, features…] and a state."""
+        y, after = self.run(x_t.unsqueeze(0), state)
+        return y[0], after
+
+    def record(self, x: Tensor, names: Sequence[str] | None = None, state: State | None = None) -> dict[str, Tensor]:
+        """Run without gradient and return what happened inside.
+
+        Args:
+            x: input [T, B, features…].
+            names: what to record: a child for its output (`"1"`), with a dot for its state (`"1.v"`); all if None.
+            state: what an earlier run returned; fresh if None.
+        Returns:
+            Name to sequence [T, B, features…]; states are those after each step.
+        Raises:
+            InputError: a name that the network does not have.
+        """
+        check_sequence(x, "Network")
+        known = self._known(state)
+        found: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for name, module in self.named_children():
+                if isinstance(module, Network):
+                    found.update({f"{name}.{k}": v for k, v in module.record(x, None, known.get(name)).items()})
+                    x, _ = module.run(x, known.get(name))
+                elif stateful(module):
+                    x, _, traces = module.trace(x, known.get(name))  # pyright: ignore[reportCallIssue]
+                    found.update({f"{name}.{k}": v for k, v in traces.items()})
+                else:
+                    x = fold(module, x)
+                found[name] = x
+        for wanted in names or ():
+            if wanted not in found:
+                raise InputError(f"nothing to record as {wanted!r}{nearest(wanted, found)}; known: {', '.join(found)}")
+        return found if names is None else {name: found[name] for name in names}
+
+    def _known(self, state: State | None) -> State:
+        if state is None:
+            return {}
+        expected = {name for name, module in self.named_children() if stateful(module)}
+        if not isinstance(state, dict) or set(state) != expected:
+            came = sorted(state) if isinstance(state, dict) else type(state).__name__
+            raise InputError(f"the state of this network is a dict of {sorted(expected)}, not {came}")
+        return state

@@ -1,0 +1,292 @@
+"""A neuron as a torch module: parameters fixed or learnt, state in, state out."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkit.codegen import backends
+from snnkit.codegen.kernel import Kernel
+from snnkit.errors import InputError, NeuronError, nearest
+from snnkit.neuron import FAMILIES, Neuron, Surrogate
+from snnkit.neuron.surrogate import atan
+
+State = dict[str, Tensor]
+"""State name to tensor [B, features…]."""
+
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class Spiking(nn.Module):
+    """A layer of one neuron.
+
+    Args:
+        neuron: its description.
+        learn: names of the parameters to learn; by default those that the neuron marks.
+        surrogate: derivative of the spike; `snnkit.surrogate.atan(2.0)` unless given.
+        detach_reset: whether the reset counts as constant in the backward pass.
+        backend: `auto`, `reference`, `cpu` or `cuda`.
+        params: values of the neuron's parameters, numbers or tensors that broadcast to the features.
+    Raises:
+        NeuronError: unknown parameter, or a value out of its bounds.
+        BackendError: unknown backend.
+
+    Example:
+        >>> layer = Spiking(snnkit.neuron.lif(), tau=3.0, learn=("tau",))
+        >>> spikes = layer(torch.rand(10, 4, 128))
+    """
+
+    def __init__(
+        self,
+        neuron: Neuron,
+        *,
+        learn: Sequence[str] | None = None,
+        surrogate: Surrogate | None = None,
+        detach_reset: bool = True,
+        backend: str = "auto",
+        **params: float | Tensor,
+    ) -> None:
+        super().__init__()
+        if not isinstance(neuron, Neuron):
+            raise NeuronError(f"Spiking takes a Neuron such as snnkit.neuron.lif(), not {neuron!r}")
+        self.neuron = neuron
+        self.surrogate = surrogate or atan(2.0)
+        self.detach_reset = bool(detach_reset)
+        self.backend = backends.check(backend)
+        self.learn = _learnt(neuron, learn)
+        for name in params:
+            if name not in neuron.params:
+                hint = nearest(name, neuron.params)
+                raise NeuronError(f"{neuron.name} has no parameter {name!r}{hint}; it has {', '.join(neuron.params)}")
+        for name, bounds in neuron.params.items():
+            value = _value(neuron, name, params.get(name, bounds.default))
+            if name in self.learn:
+                self.register_parameter(f"param_{name}", nn.Parameter(value))
+            else:
+                self.register_buffer(f"param_{name}", value)
+        self._kernel = Kernel(neuron, self.surrogate, self.detach_reset)
+        self._kernel.register()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._kernel.register()
+
+    @property
+    def kernel(self) -> Kernel:
+        """The neuron, surrogate and reset that are compiled."""
+        return self._kernel
+
+    def values(self) -> dict[str, Tensor]:
+        """Return the parameters within their bounds, by name."""
+        result = {}
+        for name, bounds in self.neuron.params.items():
+            value = getattr(self, f"param_{name}")
+            free = math.isinf(bounds.low) and math.isinf(bounds.high)
+            learnt = name in self.learn and not free
+            result[name] = _Bounded.apply(value, bounds.low, bounds.high) if learnt else value
+        return result
+
+    def start(self, shape: Sequence[int], like: Tensor) -> State:
+        """Return the state before the first step, [B, features…], on the device of `like`."""
+        wide = torch.float64 if like.dtype == torch.float64 else torch.float32
+        return {
+            name: torch.full(tuple(shape), value, dtype=wide, device=like.device)
+            for name, value in self.neuron.states.items()
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output [T, B, features…] of the input [T, B, features…], from fresh state."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: State | None = None, *, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        """Run over time.
+
+        Args:
+            x: input [T, B, features…], floating point.
+            state: the state to start from; fresh if None.
+            lengths: valid steps of each sample [B]; later outputs are 0, the state stays as it was at the end.
+        Returns:
+            Output [T, B, features…], and the state after the last step.
+        Raises:
+            InputError: wrong rank, type or state; no steps, no samples; NaN or infinity on a CPU.
+        """
+        check_sequence(x, self.neuron.name)
+        state = self.start(x.shape[1:], x) if state is None else self._check_state(x, state)
+        if lengths is None:
+            y, state, _ = self._run(x, state)
+            return y, state
+        return self._run_lengths(x, state, lengths)
+
+    def step(self, x_t: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run one step: x_t [B, features…] and a state to an output [B, features…] and a state."""
+        y, state = self.run(x_t.unsqueeze(0), state)
+        return y[0], state
+
+    def trace(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State, State]:
+        """Return what `run` returns, and every state after every step [T, B, features…], without gradient."""
+        check_sequence(x, self.neuron.name)
+        state = self.start(x.shape[1:], x) if state is None else self._check_state(x, state)
+        with torch.no_grad():
+            y, after, before_steps = self._run(x, state, every=1)
+            last = torch.stack(list(after.values())).unsqueeze(0)
+            steps = torch.cat([before_steps[1:].view(-1, *last.shape[1:]), last])
+            return y, after, dict(zip(self.neuron.states, steps.unbind(1), strict=True))
+
+    def extra_repr(self) -> str:
+        """Return the neuron and what differs between layers, for `print(net)`."""
+        values = (f"{name}={_brief(getattr(self, f'param_{name}'))}" for name in self.neuron.params)
+        learn = [f"learn={self.learn}"] if self.learn else []
+        return ", ".join([self.neuron.name, *values, *learn, repr(self.surrogate)])
+
+    def _run(self, x: Tensor, state: State, every: int | None = None) -> tuple[Tensor, State, Tensor]:
+        shape = x.shape[1:]
+        T, M = x.shape[0], math.prod(shape)
+        params = [_flat(value, name, shape) for name, value in self.values().items()]
+        stacked = torch.stack([state[name].reshape(M) for name in self.neuron.states])
+        if every is None:
+            every = max(1, math.isqrt(T)) if torch.is_grad_enabled() else T
+        backend, _ = backends.resolve(self.backend, x.device, x.dtype)
+        params = [p.to(stacked.dtype) for p in params]
+        y, after, checkpoints = backends.run(
+            self._kernel, x.reshape(T, M), stacked, params, backend=backend, every=every
+        )
+        names = self.neuron.states
+        return y.view(x.shape), {n: a.view(shape) for n, a in zip(names, after.unbind(0), strict=True)}, checkpoints
+
+    def _run_lengths(self, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:
+        check_lengths(lengths, x)
+        outputs, first = [], 0
+        for last in sorted({*lengths.tolist(), len(x)}):
+            y, after, _ = self._run(x[first:last], state)
+            going = (lengths >= last).view(-1, *[1] * (x.ndim - 2)).to(x.device)
+            state = {name: torch.where(going, after[name], state[name]) for name in state}
+            outputs.append(y * going.to(y.dtype))
+            first = last
+        return torch.cat(outputs), state
+
+    def _check_state(self, x: Tensor, state: State) -> State:
+        if not isinstance(state, Mapping) or set(state) != set(self.neuron.states):
+            came = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+            raise InputError(f"the state of {self.neuron.name} is a dict of {sorted(self.neuron.states)}, not {came}")
+        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        for name, value in state.items():
+            if value.shape != x.shape[1:]:
+                raise InputError(
+                    f"state {name!r} has shape {list(value.shape)} and the input needs {list(x.shape[1:])}; "
+                    "pass state=None to start afresh"
+                )
+            if value.device != x.device or value.dtype != wide:
+                raise InputError(
+                    f"state {name!r} is {value.dtype} on {value.device}; it needs {wide} on {x.device}: "
+                    f"state = {{name: value.to({str(wide)!r}) …}}"
+                )
+        return dict(state)
+
+
+class _Bounded(torch.autograd.Function):
+    """Clamp; the gradient passes unless it would push further out, so that no parameter sticks to a bound."""
+
+    @staticmethod
+    def forward(value: Tensor, low: float, high: float) -> Tensor:
+        return value.clamp(low, high)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.low, ctx.high = inputs[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (value,) = ctx.saved_tensors
+        outward = ((value <= ctx.low) & (grads[0] > 0)) | ((value >= ctx.high) & (grads[0] < 0))
+        return grads[0].masked_fill(outward, 0.0), None, None
+
+
+def layer(name: str) -> Callable[..., Spiking]:
+    """Return the constructor of a catalogue layer, such as `snnkit.LIF`."""
+    family = FAMILIES[name]
+    options = inspect.signature(family).parameters
+
+    def make(**arguments: Any) -> Spiking:
+        chosen = {key: arguments.pop(key) for key in options if key in arguments}
+        for key, value in chosen.items():
+            if key == "reset" and value not in ("soft", "hard"):
+                raise NeuronError(f"reset is 'soft' or 'hard', not {value!r}")
+        return Spiking(family(**chosen), **arguments)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"{family.__doc__}\n    The other arguments are those of `snnkit.Spiking`, parameters included.\n    "
+    return make
+
+
+def check_sequence(x: Tensor, who: str) -> None:
+    """Raise InputError unless x is a floating-point sequence [T, B, features…] with steps and samples."""
+    if not isinstance(x, Tensor):
+        raise InputError(f"{who} takes a tensor [T, B, features…], not {type(x).__name__}")
+    if x.ndim < 3:
+        raise InputError(
+            f"{who} got shape {list(x.shape)} and needs [T, B, features…]; "
+            "for static data use snnkit.encode.constant(x, steps=…)"
+        )
+    if x.dtype not in _DTYPES:
+        raise InputError(f"{who} got {x.dtype} and needs a floating-point type; use x.float()")
+    if x.shape[0] == 0:
+        raise InputError(f"{who} got a sequence of 0 steps (shape {list(x.shape)}); it needs at least 1")
+    if x.numel() == 0:
+        raise InputError(f"{who} got an empty batch (shape {list(x.shape)}); it needs at least 1 sample and 1 neuron")
+
+
+def check_lengths(lengths: Tensor, x: Tensor) -> None:
+    """Raise InputError unless lengths is an integer tensor [B] with values in 1..T."""
+    if not isinstance(lengths, Tensor) or lengths.shape != x.shape[1:2] or lengths.is_floating_point():
+        came = list(lengths.shape) if isinstance(lengths, Tensor) else type(lengths).__name__
+        raise InputError(f"lengths is an integer tensor of {x.shape[1]} values, one per sample, not {came}")
+    if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[0]:
+        raise InputError(
+            f"lengths are {int(lengths.min())}..{int(lengths.max())}; they must lie in 1..{x.shape[0]}, the steps of x"
+        )
+
+
+def _learnt(neuron: Neuron, learn: Sequence[str] | None) -> tuple[str, ...]:
+    if learn is None:
+        return tuple(name for name, p in neuron.params.items() if p.learn)
+    names = (learn,) if isinstance(learn, str) else tuple(learn)
+    for name in names:
+        if name not in neuron.params:
+            hint = nearest(name, neuron.params)
+            raise NeuronError(f"{neuron.name} cannot learn {name!r}{hint}; it has {', '.join(neuron.params)}")
+    return names
+
+
+def _value(neuron: Neuron, name: str, value: float | Tensor) -> Tensor:
+    bounds = neuron.params[name]
+    try:
+        tensor = torch.as_tensor(value, dtype=torch.float32).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        raise NeuronError(f"{neuron.name}: {name} is a number or a tensor, not {value!r}") from None
+    if not bool(((tensor >= bounds.low) & (tensor <= bounds.high)).all()):
+        raise NeuronError(
+            f"{neuron.name}: {name}={_brief(tensor)} is out of its bounds [{bounds.low:g}, {bounds.high:g}]"
+        )
+    return tensor
+
+
+def _flat(value: Tensor, name: str, shape: torch.Size) -> Tensor:
+    """Return a parameter as a vector of 1 or of one element per neuron of a sample."""
+    if value.numel() == 1:
+        return value.reshape(1)
+    try:
+        return value.expand(shape[1:]).reshape(-1)
+    except RuntimeError:
+        raise InputError(
+            f"parameter {name!r} of shape {list(value.shape)} does not fit neurons of shape {list(shape[1:])}"
+        ) from None
+
+
+def _brief(tensor: Tensor) -> str:
+    return f"{tensor.item():g}" if tensor.numel() == 1 else f"tensor{list(tensor.shape)}"

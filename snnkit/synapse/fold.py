@@ -1,0 +1,43 @@
+"""Torch's own layers over a sequence: time is folded into the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkit.errors import InputError
+
+_OWN_TIME = (nn.RNNBase, nn.RNNCellBase, nn.Transformer, nn.MultiheadAttention)
+
+
+def fold(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Apply a module to every step at once.
+
+    Args:
+        module: a torch layer that takes [batch, features…].
+        x: sequence [T, B, features…].
+        lengths: valid steps of each sample [B]; normalisation statistics then leave the padding out.
+    Returns:
+        The sequence of outputs [T, B, features…].
+    Raises:
+        InputError: where the module keeps time itself, such as nn.LSTM.
+    """
+    if isinstance(module, _OWN_TIME):
+        raise InputError(f"{type(module).__name__} runs over time by itself; use it outside snnkit.Network")
+    flat = x.flatten(0, 1)
+    if lengths is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
+        valid = (torch.arange(x.shape[0], device=x.device)[:, None] < lengths.to(x.device)).flatten()
+        y = torch.zeros_like(flat)
+        y[valid] = module(flat[valid])
+    else:
+        y = module(flat)
+    if not isinstance(y, Tensor) or y.shape[0] != flat.shape[0]:
+        raise InputError(f"{type(module).__name__} does not keep the batch axis, so it cannot be folded over time")
+    return y.unflatten(0, (x.shape[0], x.shape[1]))
+
+
+def stateful(module: Any) -> bool:
+    """Return whether a module takes and returns state by `run`."""
+    return callable(getattr(module, "run", None))

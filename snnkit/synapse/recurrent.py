@@ -1,0 +1,89 @@
+"""A layer connected to itself: its output of one step comes back with the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkit.errors import InputError
+from snnkit.spiking import Spiking, check_lengths, check_sequence
+
+
+class Recurrent(nn.Module):
+    """A spiking layer with a connection from its output to its input, one step later.
+
+    Args:
+        layer: the spiking layer.
+        connection: a module from the layer's output to its input, such as `nn.Linear(128, 128, bias=False)`.
+
+    Example:
+        >>> layer = Recurrent(snnkit.ALIF(tau=10.0), nn.Linear(128, 128, bias=False))
+        >>> spikes = layer(torch.rand(10, 4, 128))
+    """
+
+    def __init__(self, layer: Spiking, connection: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(layer, Spiking):
+            raise InputError(f"Recurrent takes a spiking layer such as snnkit.LIF(), not {type(layer).__name__}")
+        self.layer = layer
+        self.connection = connection
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output [T, B, features…] of the input [T, B, features…], from fresh state."""
+        return self.run(x)[0]
+
+    def run(
+        self, x: Tensor, state: dict[str, Any] | None = None, *, lengths: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Run over time; arguments and errors as `Spiking.run`, the state holds the layer's and its last output."""
+        check_sequence(x, "Recurrent")
+        if lengths is not None:
+            check_lengths(lengths, x)
+        state = self._start(x) if state is None else self._check(x, state)
+        outputs = []
+        for t, x_t in enumerate(x.unbind(0)):
+            y, after = self.step(x_t, state)
+            if lengths is not None:
+                going = (lengths > t).view(-1, *[1] * (x.ndim - 2)).to(x.device)
+                y = y * going.to(y.dtype)
+                after = {
+                    "layer": {n: torch.where(going, a, state["layer"][n]) for n, a in after["layer"].items()},
+                    "output": torch.where(going, after["output"], state["output"]),
+                }
+            outputs.append(y)
+            state = after
+        return torch.stack(outputs), state
+
+    def step(self, x_t: Tensor, state: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
+        """Run one step: x_t [B, features…] and a state to an output [B, features…] and a state."""
+        if state is None:
+            state = self._start(x_t.unsqueeze(0))
+        y, inner = self.layer.step(x_t + self.connection(state["output"]).to(x_t.dtype), state["layer"])
+        return y, {"layer": inner, "output": y}
+
+    def trace(self, x: Tensor, state: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]:
+        """Return what `run` returns, and every state after every step [T, B, features…], without gradient."""
+        check_sequence(x, "Recurrent")
+        state = self._start(x) if state is None else self._check(x, state)
+        outputs, steps = [], []
+        with torch.no_grad():
+            for x_t in x.unbind(0):
+                y, state = self.step(x_t, state)
+                outputs.append(y)
+                steps.append(state["layer"])
+        return torch.stack(outputs), state, {n: torch.stack([s[n] for s in steps]) for n in self.layer.neuron.states}
+
+    def _start(self, x: Tensor) -> dict[str, Any]:
+        return {"layer": self.layer.start(x.shape[1:], x), "output": torch.zeros_like(x[0])}
+
+    def _check(self, x: Tensor, state: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(state, dict) or set(state) != {"layer", "output"}:
+            raise InputError(f"the state of Recurrent is a dict of 'layer' and 'output', not {state!r:.80}")
+        if state["output"].shape != x.shape[1:]:
+            raise InputError(
+                f"the state's output has shape {list(state['output'].shape)} and the input needs {list(x.shape[1:])}; "
+                "pass state=None to start afresh"
+            )
+        return state
