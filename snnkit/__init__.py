@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snnkit import baseline, data, deploy, neuron, report, train
+    from snnkit import baseline, data, deploy, neuron, report, synapse, train
     from snnkit.data import encode
     from snnkit.errors import SnnkitError
     from snnkit.files import load, save
@@ -34,7 +34,26 @@ _HOME = {
     "surrogate": "snnkit.neuron",
 }
 _PACKAGES = ("baseline", "data", "deploy", "neuron", "report", "synapse", "train")
-__all__ = sorted([*_HOME, *_PACKAGES, "__version__"])
+__all__ = [
+    "Network",
+    "Recurrent",
+    "SnnkitError",
+    "Spiking",
+    "__version__",
+    "baseline",
+    "data",
+    "deploy",
+    "diagnose",
+    "encode",
+    "initialise",
+    "load",
+    "neuron",
+    "report",
+    "save",
+    "surrogate",
+    "synapse",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ _ADVICE = 14
 
 
 @lru_cache
-def _advise() -> Callable[[int, int], None] | None:
+def _advise() -> Callable[[int, int, int], None] | None:
     """Return the call that asks for huge pages, where there is one."""
     if not sys.platform.startswith("linux"):
         return None

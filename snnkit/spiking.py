@@ -220,7 +220,9 @@ def layer(name: str) -> Callable[..., Spiking]:
         return Spiking(family(**chosen), **arguments)
 
     make.__name__ = make.__qualname__ = name
-    make.__doc__ = f"{family.__doc__}\n    The other arguments are those of `snnkit.Spiking`, parameters included.\n    "
+    make.__doc__ = (
+        f"{family.__doc__}\n    The other arguments are those of `snnkit.Spiking`, parameters included.\n    "
+    )
     return make
 
 

@@ -68,7 +68,7 @@ _VALUE = sympy.Symbol("value", real=True)
 
 
 @lru_cache
-def partials(operation: str, arity: int) -> tuple[sympy.Expr, ...]:
+def partials(operation: str, arity: int) -> tuple[Any, ...]:
     """Return an operation's derivatives in symbols a0, a1, … and `value`, the operation's own result."""
     arguments = [sympy.Symbol(f"a{k}", real=True) for k in range(arity)]
     result = _SYMPY[operation](*arguments)
@@ -89,13 +89,13 @@ def derive(step: Step, surrogate: Surrogate, *, detach_reset: bool, wanted: Sequ
     flat = flatten(step.body)
     surrogate_names = mangle(surrogate.params, "q")
     slope = _SlopeOf(surrogate, surrogate_names)
-    gradient: defaultdict[str, sympy.Expr] = defaultdict(lambda: sympy.Integer(0))
+    gradient: defaultdict[str, Any] = defaultdict(lambda: sympy.Integer(0))
     grad_output = "g_output"
     grad_after = tuple(f"g_{name}" for name in step.before)
     gradient[step.output] += sympy.Symbol(grad_output, real=True)
     for name, grad in zip(step.after, grad_after, strict=True):
         gradient[name] += sympy.Symbol(grad, real=True)
-    named: list[tuple[sympy.Symbol, sympy.Expr]] = []
+    named: list[tuple[Any, Any]] = []
     for line in reversed(flat):
         upstream = gradient.pop(line.target, sympy.Integer(0))
         if upstream == 0 or (detach_reset and line.target == step.held):
@@ -134,11 +134,11 @@ class _SlopeOf:
         derivative, _ = surrogate.equations
         self.expression = to_sympy(rename(derivative, {"z": "z", **names}))
 
-    def __call__(self, z: sympy.Expr) -> sympy.Expr:
+    def __call__(self, z: Any) -> Any:
         return self.expression.xreplace({sympy.Symbol("z", real=True): z})
 
 
-def _partials(line: Assign, slope: _SlopeOf) -> list[tuple[str, sympy.Expr]]:
+def _partials(line: Assign, slope: _SlopeOf) -> list[tuple[str, Any]]:
     expression = line.expression
     if isinstance(expression, Name):
         return [(expression.name, sympy.Integer(1))]
@@ -170,7 +170,7 @@ def _lower_all(named: Sequence[tuple[Any, Any]], names: Sequence[str], outputs: 
         if symbol in done or symbol not in pending:
             return
         done.add(symbol)
-        for other in sorted(pending[symbol].free_symbols, key=str):
+        for other in sorted(set(pending[symbol].free_symbols), key=str):
             emit(other)
         lines.append(Assign(_rename_temporary(symbol.name), from_sympy(pending[symbol])))
 
@@ -193,7 +193,7 @@ def _with_temporaries(expression: Expression) -> Expression:
     return expression
 
 
-def to_sympy(expression: Expression) -> sympy.Expr:
+def to_sympy(expression: Expression) -> Any:
     """Return a tree as a SymPy expression over real symbols."""
     match expression:
         case Name(name):

@@ -6,10 +6,10 @@ it forward again, and then backward, inside one block that stays in the cache.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ _SMALL = 1 << 15
 
 _CHUNK = 1 << 20
 """Neuron-steps of half precision that are widened at a time."""
+
 
 def forward(
     kernel: Kernel, x: Tensor, state: Tensor, params: Sequence[Tensor], every: int
@@ -91,16 +92,14 @@ def backward(
         before = torch.empty_like(grad_state)
         a = [piece.numpy() for piece in (*pieces, g_rows, grad_state, out, before, grad_params)]
         work = (last - first) * M
-        _parallel(
-            lambda low, high, a=a: function(a[0], a[1], vectors, surrogate, *a[2:], every, low, high), M, work
-        )
+        _parallel(lambda low, high, a=a: function(a[0], a[1], vectors, surrogate, *a[2:], every, low, high), M, work)
         if out.dtype != grad_x.dtype:
             grad_x[first:last] = out
         grad_state = before
     return grad_x, grad_state, grad_params[: sum(wanted)]
 
 
-@lru_cache(maxsize=None)
+@functools.cache
 def _compile(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None) -> Callable[..., None]:
     import numba
 
@@ -137,7 +136,7 @@ def _wide_like(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-@lru_cache
+@functools.cache
 def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="snnkit")
 

@@ -215,7 +215,9 @@ def _marked(once: Sequence[Assign], body: Sequence[Assign]) -> tuple[tuple[Assig
     values = {old: Name(new) for old, new in names_.items()}
 
     def renamed(lines: Sequence[Assign]) -> tuple[Assign, ...]:
-        return tuple(Assign(names_.get(line.target, line.target), substitute(line.expression, values)) for line in lines)
+        return tuple(
+            Assign(names_.get(line.target, line.target), substitute(line.expression, values)) for line in lines
+        )
 
     return renamed(once), renamed(body)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from snnkit.errors import NeuronError
-from snnkit.neuron.expression import FUNCTIONS, Call, Expression, Name, Number, names
+from snnkit.neuron.expression import FUNCTIONS, Call, Expression, Name, names
 
 OPERATIONS = {
     **{name: arity for name, arity in FUNCTIONS.items() if name != "sigmoid"},
@@ -84,7 +84,9 @@ def _verify_operations(expression: Expression) -> None:
     if isinstance(expression, Call):
         arity = OPERATIONS.get(expression.function)
         if expression.function != "spike" and arity != len(expression.arguments):
-            raise NeuronError(f"generated code calls {expression.function!r} with {len(expression.arguments)} arguments")
+            raise NeuronError(
+                f"generated code calls {expression.function!r} with {len(expression.arguments)} arguments"
+            )
         for argument in expression.arguments:
             _verify_operations(argument)
 

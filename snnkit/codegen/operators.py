@@ -128,9 +128,9 @@ def _not_finite(kernel: Kernel, x: Tensor, state: Tensor) -> str:
     for name, tensor in (("input", x), ("start state", state)):
         bad = ~torch.isfinite(tensor)
         if bool(bad.any()):
-            where = "step" if name == "input" else "state"
+            where = f"{'step' if name == 'input' else 'state'} {int(bad.nonzero()[0, 0])}"
             return (
-                f"the {name} of {kernel.neuron.name} holds NaN or infinity, first at {where} {int(bad.nonzero()[0, 0])}; "
+                f"the {name} of {kernel.neuron.name} holds NaN or infinity, first at {where}; "
                 "clean the data, or set SNNKIT_CHECK_FINITE=0 to let it through"
             )
     return (

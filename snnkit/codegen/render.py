@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from snnkit.codegen.ir import Assign
-from snnkit.neuron.expression import Call, Expression, Name, Number
+from snnkit.neuron.expression import Expression, Name, Number
 
 _INFIX = {"add": ("+", 1), "sub": ("-", 1), "mul": ("*", 2), "div": ("/", 2)}
 _COMPARE = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

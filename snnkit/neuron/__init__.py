@@ -41,7 +41,7 @@ FAMILIES: Mapping[str, Callable[..., Neuron]] = {
 
 def family(name: str) -> Callable[..., Neuron]:
     """Return a neuron family by the name of its layer or of its function; raises NeuronError where unknown."""
-    known = FAMILIES | {function.__name__: function for function in FAMILIES.values()}
+    known = {**FAMILIES} | {function.__name__: function for function in FAMILIES.values()}
     if name not in known:
         raise NeuronError(f"no neuron {name!r}{nearest(name, known)}; known: {', '.join(FAMILIES)}")
     return known[name]

@@ -68,7 +68,7 @@ class Neuron:
 
     name: str
     states: Mapping[str, float]
-    params: Mapping[str, Param | float] = field(default_factory=dict)
+    params: Mapping[str, Param] = field(default_factory=dict)
     update: Sequence[str] = ()
     spike: str | Sequence[str] | None = None
     reset: Sequence[str] = ()
@@ -130,7 +130,6 @@ class Neuron:
             "params": {
                 name: {"default": p.default, "low": _finite(p.low), "high": _finite(p.high), "learn": p.learn}
                 for name, p in self.params.items()
-                if isinstance(p, Param)
             },
             "update": list(self.update),
             "spike": list(self.spike or ()),
@@ -203,7 +202,9 @@ class Neuron:
         for name in names(expression):
             if name not in known:
                 hint = nearest(name, known)
-                raise NeuronError(f"neuron {self.name!r}: {name!r} is not defined{hint}; known: {', '.join(sorted(known))}")
+                raise NeuronError(
+                    f"neuron {self.name!r}: {name!r} is not defined{hint}; known: {', '.join(sorted(known))}"
+                )
         if target is not None and (target in self.params or target in RESERVED):
             raise NeuronError(f"neuron {self.name!r}: {target!r} cannot be assigned; only states and locals can")
 

@@ -154,11 +154,13 @@ def _number(value: float, text: str) -> Number:
 
 
 def _power(base: Expression, exponent: Expression, text: str) -> Expression:
-    whole = isinstance(exponent, Number) and exponent.value == int(exponent.value)
-    if not whole or not 1 <= exponent.value <= _MAX_EXPONENT:
-        raise NeuronError(f"{text!r} raises to a power that is not a whole number from 1 to {_MAX_EXPONENT}; use exp or sqrt")
+    power = exponent.value if isinstance(exponent, Number) else 0.0
+    if power != int(power) or not 1 <= power <= _MAX_EXPONENT:
+        raise NeuronError(
+            f"{text!r} raises to a power that is not a whole number from 1 to {_MAX_EXPONENT}; use exp or sqrt"
+        )
     result = base
-    for _ in range(int(exponent.value) - 1):
+    for _ in range(int(power) - 1):
         result = Call("mul", (result, base))
     return result
 
@@ -166,7 +168,8 @@ def _power(base: Expression, exponent: Expression, text: str) -> Expression:
 def _call(function: str, arguments: list[Expression], text: str) -> Expression:
     if function not in FUNCTIONS:
         raise NeuronError(
-            f"{text!r} calls {function!r}, which is not known{nearest(function, FUNCTIONS)}; known: {', '.join(FUNCTIONS)}"
+            f"{text!r} calls {function!r}, which is not known{nearest(function, FUNCTIONS)}; "
+            f"known: {', '.join(FUNCTIONS)}"
         )
     if len(arguments) != FUNCTIONS[function]:
         raise NeuronError(f"{text!r}: {function} takes {FUNCTIONS[function]} arguments, not {len(arguments)}")

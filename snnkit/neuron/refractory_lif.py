@@ -7,7 +7,7 @@ from snnkit.neuron.integrate_fire import RESET
 
 
 def refractory_lif(*, reset: Literal["soft", "hard"] = "hard") -> Neuron:
-    """Return the LIF neuron that neither integrates nor fires for `period` steps after a spike (Gerstner & Kistler 2002).
+    """Return the LIF neuron that is held for `period` steps after a spike (Gerstner & Kistler 2002).
 
     Args:
         reset: `soft` subtracts the threshold, `hard` sets the membrane to `v_reset`.
