@@ -58,13 +58,11 @@ HEAVY = {
     "torch",
     "typer",
 }
-HOSTS = {"arxiv.org", "doi.org", "www.w3.org"}
+HOSTS = {"arxiv.org", "doi.org", "example.org", "www.w3.org"}
 """The only places that prose and code may link to; a data or hardware card names its own source."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SOURCES = MODULES + [
-    path for folder in ("tests", "examples") for path in sorted((ROOT / folder).rglob("*.py"))
-]
+SOURCES = MODULES + [path for folder in ("tests", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def _name(path: Path) -> str:
@@ -133,13 +131,13 @@ def test_every_module_says_what_it_is(path: Path) -> None:
 
 
 def test_every_public_name_is_documented() -> None:
-    public = {f"snnkit.{name}": getattr(snnkit, name) for name in snnkit.__all__}
+    from snnkit.neuron import FAMILIES
+
+    public = {f"snnkit.{name}": getattr(snnkit, name) for name in [*snnkit.__all__, *FAMILIES]}
     for name, module in list(public.items()):
         if inspect.ismodule(module):
             public |= {f"{name}.{entry}": getattr(module, entry) for entry in getattr(module, "__all__", ())}
-    described = {
-        k: v for k, v in public.items() if inspect.ismodule(v) or inspect.isroutine(v) or inspect.isclass(v)
-    }
+    described = {k: v for k, v in public.items() if inspect.ismodule(v) or inspect.isroutine(v) or inspect.isclass(v)}
     assert "snnkit.LIF" in described and "snnkit.Network" in described
     for name, value in described.items():
         # A dataclass without a docstring gets its signature for one, and a class inherits its base's.
@@ -150,15 +148,11 @@ def test_every_public_name_is_documented() -> None:
 def test_code_generation_knows_no_neuron_by_name() -> None:
     from snnkit.neuron import FAMILIES
 
-    names = {
-        word for layer, function in FAMILIES.items() for word in (layer, function.__name__, function().name)
-    }
+    names = {word for layer, function in FAMILIES.items() for word in (layer, function.__name__, function().name)}
     names = {name for name in names if not keyword.iskeyword(name)}
     assert names >= {"LIF", "lif"}
     words = re.compile(rf"(?<![A-Za-z0-9])({'|'.join(sorted(names))})(?![A-Za-z0-9])")
-    files = sorted(
-        path for path in (PACKAGE / "codegen").rglob("*") if path.is_file() and path.suffix != ".pyc"
-    )
+    files = sorted(path for path in (PACKAGE / "codegen").rglob("*") if path.is_file() and path.suffix != ".pyc")
     assert files
     for path in files:
         for line, text in enumerate(path.read_text().splitlines(), start=1):
