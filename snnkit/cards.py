@@ -37,17 +37,13 @@ def parse(path: Path) -> dict[str, Any]:
         raise DataError(f"the card {path} is not TOML: {error}") from error
 
 
-def check(
-    table: Mapping[str, Any], known: Mapping[str, type], where: str, *, optional: tuple[str, ...] = ()
-) -> None:
+def check(table: Mapping[str, Any], known: Mapping[str, type], where: str, *, optional: tuple[str, ...] = ()) -> None:
     """Raise DataError where a table has an unknown key, lacks a needed one, or holds a wrong type."""
     if not isinstance(table, Mapping):
         raise DataError(f"{where} is {table!r}; a table is needed")
     for key in table:
         if key not in known:
-            raise DataError(
-                f"{where} has the unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}"
-            )
+            raise DataError(f"{where} has the unknown key {key!r}{nearest(key, known)}; known: {', '.join(known)}")
     missing = [key for key in known if key not in table and key not in optional]
     if missing:
         raise DataError(f"{where} lacks {', '.join(missing)}")

@@ -44,7 +44,7 @@ HEAD = """
 name = "tiny"
 title = "Tiny"
 format = "{format}"
-source = "https://example.org/tiny"
+source = "example.org/tiny"
 licence = "CC0"
 citation = "Nobody, 2024"
 shape = {shape}
@@ -192,9 +192,7 @@ def test_tar_images_sort_by_class_and_name_and_split_by_class(tmp_path):
     assert tiny.validation.labels.tolist() == [0, 1]
     for index, name in enumerate(["train/cat/00.png", "train/dog/00.png", "train/cat/01.png"]):
         pixels = np.asarray(Image.open(io.BytesIO(members[name])))
-        assert torch.equal(
-            tiny.train.images[index], torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)
-        )
+        assert torch.equal(tiny.train.images[index], torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("order", ["stratified", "stratified-shuffled"])
@@ -219,7 +217,7 @@ def test_a_second_load_reads_the_cache_and_not_the_files(tiny_idx, own_cache, mo
     assert torch.equal(first.labels, again.labels)
     (kept,) = own_cache.iterdir()
     with h5py.File(kept) as store:
-        assert store.attrs["source"] == "https://example.org/tiny"
+        assert store.attrs["source"] == "example.org/tiny"
         assert "sha256" in store.attrs["files"]
 
 
@@ -228,9 +226,7 @@ def test_a_changed_file_is_verified_again(tiny_idx):
     assert len(data.load(path, path.parent).test) == 4
     file = path.parent / "tiny" / "test-labels.gz"
     file.write_bytes(gzip.compress(gzip.decompress(file.read_bytes())[:-1] + b"\0"))
-    with pytest.raises(
-        DataError, match=r"test-labels.gz has the sha256 \w+…; its card says \w+…; fetch it again"
-    ):
+    with pytest.raises(DataError, match=r"test-labels.gz has the sha256 \w+…; its card says \w+…; fetch it again"):
         _ = data.load(path, path.parent).test
 
 
@@ -254,7 +250,7 @@ def test_a_damaged_cache_is_made_again(tiny_idx, own_cache):
     [
         (
             lambda whole: whole[: len(whole) // 2],
-            r"is truncated or damaged \(.*\); fetch it again from https://exam",
+            r"is truncated or damaged \(.*\); fetch it again from example",
         ),
         (lambda whole: whole[:-9] + bytes(9), r"is truncated or damaged"),
         (lambda whole: b"not gzip", "is truncated or damaged"),
@@ -351,7 +347,7 @@ def test_a_missing_root_says_what_to_set_and_what_is_needed(monkeypatch):
     monkeypatch.delenv("SNNKIT_DATA", raising=False)
     message = (
         r"set SNNKIT_DATA, or give --root .* train-images-idx3-ubyte.gz \(47,040,016 bytes unpacked\).*"
-        r"t10k-labels.*published at http://yann"
+        r"t10k-labels.*published at .*yann.lecun"
     )
     with pytest.raises(DataError, match=message):
         data.load("mnist")
@@ -361,9 +357,7 @@ def test_missing_files_are_named(tmp_path, monkeypatch):
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10" / "test.tar.xz").touch()
     monkeypatch.setenv("SNNKIT_DATA", str(tmp_path))
-    message = (
-        r"cifar10 lacks train.tar.xz; .*test.tar.xz \(1,544,704 bytes\); published at https://www.cs.toronto"
-    )
+    message = r"cifar10 lacks train.tar.xz; .*test.tar.xz \(1,544,704 bytes\); published at .*cs.toronto"
     with pytest.raises(DataError, match=message):
         data.load("cifar10")
 
@@ -441,9 +435,7 @@ def test_missing_and_misplaced_cards_are_refused(tmp_path, monkeypatch):
 
 def test_cards_are_found_in_an_installed_package_beside_a_foreign_datasets(tmp_path, run_python):
     site = tmp_path / "site-packages"
-    shutil.copytree(
-        Path(snnkit.__file__).parent, site / "snnkit", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(Path(snnkit.__file__).parent, site / "snnkit", ignore=shutil.ignore_patterns("__pycache__"))
     (site / "datasets").mkdir()
     script = "from snnkit import cards\nfrom snnkit.data.card import names\nprint(cards.folder('datasets'), names())"
     lost = run_python("-c", script, env={"PYTHONPATH": str(site)})
@@ -454,9 +446,7 @@ def test_cards_are_found_in_an_installed_package_beside_a_foreign_datasets(tmp_p
 
 
 def test_reading_a_card_does_not_import_torch(run_python):
-    done = run_python(
-        "-c", "import sys; from snnkit.data.card import names; sys.exit('torch' in sys.modules)"
-    )
+    done = run_python("-c", "import sys; from snnkit.data.card import names; sys.exit('torch' in sys.modules)")
     assert done.returncode == 0, done.stderr
 
 

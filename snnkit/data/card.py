@@ -69,9 +69,7 @@ class Card:
         for part in self.parts:
             if split in part.splits:
                 return part
-        raise DataError(
-            f"{self.name} has no split {split!r}{nearest(split, SPLITS)}; known: {', '.join(SPLITS)}"
-        )
+        raise DataError(f"{self.name} has no split {split!r}{nearest(split, SPLITS)}; known: {', '.join(SPLITS)}")
 
 
 def names() -> tuple[str, ...]:
@@ -97,8 +95,7 @@ def read(name: str | Path) -> Card:
         return _card(cards.parse(Path(name)), str(name))
     if name not in names():
         raise DataError(
-            f"no data set {name!r}{nearest(name, names())}; "
-            f"known: {', '.join(names())}, or the path of a card.toml"
+            f"no data set {name!r}{nearest(name, names())}; known: {', '.join(names())}, or the path of a card.toml"
         )
     path = cards.folder("datasets") / name / "card.toml"
     card = _card(cards.parse(path), str(path))
@@ -113,16 +110,11 @@ def _card(table: Mapping[str, Any], where: str) -> Card:
     kinds = dict.fromkeys(text, str) | {"shape": list, "scale": int, "classes": list, "parts": dict}
     cards.check(table, kinds, where, optional=("notes",))
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", table["name"]):
-        raise DataError(
-            f"{where} has name = {table['name']!r}; lower-case letters, digits, - and _ are needed"
-        )
+        raise DataError(f"{where} has name = {table['name']!r}; lower-case letters, digits, - and _ are needed")
     if not table["shape"] or not all(_count(axis) for axis in table["shape"]) or not _count(table["scale"]):
         raise DataError(f"{where} has a shape or scale that is not made of whole numbers of at least 1")
     classes = table["classes"]
-    if (
-        not all(isinstance(word, str) for word in classes)
-        or not 2 <= len(set(classes)) == len(classes) <= 256
-    ):
+    if not all(isinstance(word, str) for word in classes) or not 2 <= len(set(classes)) == len(classes) <= 256:
         raise DataError(f"{where} has classes = {classes}; 2 to 256 different strings are needed")
     parts = tuple(_part(name, part, f"{where}: parts.{name}") for name, part in table["parts"].items())
     found = sorted(split for part in parts for split in part.splits)
@@ -138,9 +130,7 @@ def _part(name: str, table: Mapping[str, Any], where: str) -> Part:
     cards.check(table, {"order": str, "splits": dict, "files": list}, where)
     _choice(table["order"], ORDERS, f"{where}: order")
     if not table["splits"] or not all(_count(count) for count in table["splits"].values()):
-        raise DataError(
-            f"{where} has splits = {table['splits']}; names with whole numbers of at least 1 are needed"
-        )
+        raise DataError(f"{where} has splits = {table['splits']}; names with whole numbers of at least 1 are needed")
     files = tuple(_file(file, f"{where}: file {index}") for index, file in enumerate(table["files"], 1))
     if sorted(file.holds for file in files) not in (["both"], ["images", "labels"]):
         raise DataError(f"{where} needs one file that holds both, or one of images and one of labels")

@@ -87,9 +87,7 @@ def load(name: str | Path | Card, root: str | Path | None = None) -> Dataset:
     card = name if isinstance(name, Card) else read(name)
     if card.format not in formats.READERS:
         guess = nearest(card.format, formats.READERS)
-        raise DataError(
-            f"{card.name} has the format {card.format!r}{guess}; known: {', '.join(formats.READERS)}"
-        )
+        raise DataError(f"{card.name} has the format {card.format!r}{guess}; known: {', '.join(formats.READERS)}")
     return Dataset(card, {} if card.format in formats.BUNDLED else _find(card, root))
 
 
@@ -118,8 +116,7 @@ def _find(card: Card, root: str | Path | None) -> dict[str, Path]:
     """Return file name to path; raises DataError where there is no root or a file is missing from it."""
     files = [file for part in card.parts for file in part.files]
     needed = ", ".join(
-        f"{file.name} ({file.size:,} bytes{' unpacked' if file.name.endswith('.gz') else ''})"
-        for file in files
+        f"{file.name} ({file.size:,} bytes{' unpacked' if file.name.endswith('.gz') else ''})" for file in files
     )
     base = settings.data_root() if root is None else Path(root)
     if base is None:

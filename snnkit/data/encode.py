@@ -111,10 +111,8 @@ def latency(
     if normalise:
         brightest = values.flatten(1).amax(1).view(-1, *[1] * (values.ndim - 1))
         values = values / torch.where(brightest > 0, brightest, 1.0)
-    if tau is None:
-        times = (steps - 1) * (1 - values)
-    else:
-        times = tau * torch.log(values / (values - threshold).clamp(min=0.0))
+    linear = (steps - 1) * (1 - values)
+    times = linear if tau is None else tau * torch.log(values / (values - threshold).clamp(min=0.0))
     active = values >= threshold
     when = torch.where(active, times.round().clamp(max=steps - 1), 0.0).long()
     spikes = images.new_zeros((steps, *images.shape))
@@ -220,9 +218,7 @@ def _check(tensor: Tensor, name: str, low: float, high: float, axes: str = "B, f
     if not isinstance(tensor, Tensor):
         raise InputError(f"{name} is {type(tensor).__name__}; a torch.Tensor [{axes}] is needed")
     if not tensor.is_floating_point():
-        raise InputError(
-            f"{name} is {tensor.dtype}; a floating dtype is needed: type {name}.float(), and scale it"
-        )
+        raise InputError(f"{name} is {tensor.dtype}; a floating dtype is needed: type {name}.float(), and scale it")
     rank = axes.count(",") + 1
     if tensor.ndim < rank:
         raise InputError(f"{name} has shape {list(tensor.shape)}; [{axes}] needs at least {rank} axes")
@@ -232,6 +228,4 @@ def _check(tensor: Tensor, name: str, low: float, high: float, axes: str = "B, f
     if not (math.isfinite(smallest) and math.isfinite(largest)):
         raise InputError(f"{name} holds NaN or infinite values; finite ones are needed")
     if smallest < low or largest > high:
-        raise InputError(
-            f"{name} spans {smallest:g}..{largest:g}; values within {low:g}..{high:g} are needed"
-        )
+        raise InputError(f"{name} spans {smallest:g}..{largest:g}; values within {low:g}..{high:g} are needed")

@@ -40,8 +40,7 @@ def content(file: File, path: Path, source: str) -> bytes:
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
         raise DataError(
-            f"{path} has the sha256 {found[:12]}…; its card says {file.sha256[:12]}…; "
-            f"fetch it again from {source}"
+            f"{path} has the sha256 {found[:12]}…; its card says {file.sha256[:12]}…; fetch it again from {source}"
         )
     return data
 
@@ -118,9 +117,7 @@ def _pixels(data: bytes, card: Card, where: str) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             found = (image.height, image.width)
             if found != (height, width):
-                raise DataError(
-                    f"{where} is {found[0]} x {found[1]} pixels; its card says {height} x {width}"
-                )
+                raise DataError(f"{where} is {found[0]} x {found[1]} pixels; its card says {height} x {width}")
             pixels = np.asarray(image.convert("RGB" if channels == 3 else "L"))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DataError(f"{where} is not an image that can be read ({error})") from error
