@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..errors import InputError, nearest
+from snnkit.errors import InputError, nearest
 
 Loss = Callable[..., Tensor]
 
@@ -56,9 +56,7 @@ def max_membrane(y: Tensor, target: Tensor, *, lengths: Tensor | None = None) ->
     return _cross_entropy(_max_over_time, y, target, lengths)
 
 
-def time_to_first_spike(
-    spikes: Tensor, target: Tensor, *, lengths: Tensor | None = None, tau: float = 1.0
-) -> Tensor:
+def time_to_first_spike(spikes: Tensor, target: Tensor, *, lengths: Tensor | None = None, tau: float = 1.0) -> Tensor:
     """Cross-entropy of softmax(-t_c / tau), where t_c counts the steps before output c first spikes.
 
     t_c is the sum over t of the product over u <= t of (1 - s_u): it counts the steps that are still silent,

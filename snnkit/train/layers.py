@@ -1,0 +1,86 @@
+"""Run a network layer by layer, seeing what goes into each layer and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from snnkit.errors import InputError
+from snnkit.network import Network
+from snnkit.spiking import Spiking
+from snnkit.synapse import Recurrent, fold
+from snnkit.synapse.fold import stateful
+
+
+@dataclass(frozen=True)
+class Passed:
+    """One layer and what passed through it.
+
+    Args:
+        name: the layer's name in the network, such as "1", or "2.0" in a network within it.
+        module: the layer.
+        inputs, outputs: sequences [T, B, features…].
+    """
+
+    name: str
+    module: nn.Module
+    inputs: Tensor
+    outputs: Tensor
+
+    @property
+    def spiking(self) -> bool:
+        """Whether the outputs are spikes."""
+        layer = neuron_layer(self.module)
+        return layer is not None and layer.neuron.spiking
+
+    @property
+    def label(self) -> str:
+        """The name with the kind of layer, such as "1 (lif)"."""
+        layer = neuron_layer(self.module)
+        return f"{self.name} ({type(self.module).__name__ if layer is None else layer.neuron.name})"
+
+
+def neuron_layer(module: nn.Module) -> Spiking | None:
+    """Return the layer of neurons that a module is or wraps, or None."""
+    inner = module.layer if isinstance(module, Recurrent) else module
+    return inner if isinstance(inner, Spiking) else None
+
+
+def outputs(net: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return a network's outputs from fresh state; padding is kept from state and statistics where it can be."""
+    return net.run(x, lengths=lengths)[0] if isinstance(net, Network) else net(x)
+
+
+def passed(net: nn.Module, x: Tensor, lengths: Tensor | None = None, *, within: str = "") -> Iterator[Passed]:
+    """Yield the layers of a network in order, each with its inputs and outputs, from fresh state.
+
+    Args:
+        net: a `snnkit.Network`; networks within it are entered.
+        x: input [T, B, features…].
+        lengths: valid time steps of each sample [B].
+        within: put before the names.
+    Raises:
+        InputError: another kind of module.
+    Example:
+        >>> net = Network(nn.Linear(4, 3), nn.Linear(3, 2))
+        >>> [(layer.name, list(layer.outputs.shape)) for layer in passed(net, torch.rand(5, 1, 4))]
+        [('0', [5, 1, 3]), ('1', [5, 1, 2])]
+    """
+    if not isinstance(net, Network):
+        raise InputError(
+            f"this {type(net).__name__} cannot be seen layer by layer; type snnkit.Network(nn.Linear(…), …)"
+        )
+    for name, module in net.named_children():
+        if isinstance(module, Network):
+            for layer in passed(module, x, lengths, within=f"{within}{name}."):
+                yield layer
+                x = layer.outputs
+            continue
+        if stateful(module):
+            y, _ = module.run(x, lengths=lengths)  # pyright: ignore[reportCallIssue]
+        else:
+            y = fold(module, x, lengths)
+        yield Passed(f"{within}{name}", module, x, y)
+        x = y
