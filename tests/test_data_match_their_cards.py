@@ -1,5 +1,6 @@
 """Every card is complete, and what a loader returns is what its card declares or a clear error."""
 
+import doctest
 import gzip
 import hashlib
 import importlib.util
@@ -18,7 +19,7 @@ from PIL import Image
 
 import snnkit
 from snnkit import cards, data
-from snnkit.data import cache, card, formats
+from snnkit.data import cache, card, dataset, formats
 from snnkit.errors import DataError, FileError
 
 CLASSES = ("cat", "dog")
@@ -116,6 +117,12 @@ def make_tar_card(folder: Path, members: dict[str, bytes], order: str = "stratif
     return make_card(folder, format="image-tar", shape="[3, 5, 4]", order=order, **files)
 
 
+@pytest.mark.parametrize("module", [card, dataset], ids=["card", "dataset"])
+def test_docstrings_run(module):
+    result = doctest.testmod(module)
+    assert (result.attempted, result.failed) == (1, 0)
+
+
 @pytest.mark.parametrize("name", data.names())
 def test_card_is_complete(name):
     found = card.read(name)
@@ -148,7 +155,7 @@ def test_digits_are_split_by_class_without_overlap():
         assert share.abs().max() < 1.5
     part = digits.card.part("train")
     labels = np.concatenate([split.labels.numpy() for split in splits])
-    indices = np.concatenate(list(data.dataset.cuts(digits.card, part, labels).values()))
+    indices = np.concatenate(list(dataset.cuts(digits.card, part, labels).values()))
     assert sorted(indices) == list(range(1797))
 
 
@@ -199,7 +206,7 @@ def test_tar_images_sort_by_class_and_name_and_split_by_class(tmp_path):
 def test_stratified_cuts_are_proportional_for_uneven_classes(order):
     labels = np.random.default_rng(0).choice(4, 1000, p=[0.55, 0.25, 0.15, 0.05])
     part = card.Part("all", order, {"train": 700, "validation": 100, "test": 200}, ())
-    cuts = data.dataset.cuts(card.read("digits"), part, labels)
+    cuts = dataset.cuts(card.read("digits"), part, labels)
     assert sorted(np.concatenate(list(cuts.values()))) == list(range(1000))
     for name, count in part.splits.items():
         share = np.bincount(labels[cuts[name]]) - np.bincount(labels) * count / 1000

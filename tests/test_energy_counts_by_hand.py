@@ -2,6 +2,7 @@
 
 import doctest
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,11 @@ from snnkit.errors import DataError, InputError
 from snnkit.neuron import Neuron
 
 PICO = 1e-12
+# Counts do not depend on the backend, and this one needs no compiling.
+IF, LIF, CubaLIF, ILIF, Readout = (
+    partial(layer, backend="reference")
+    for layer in (snnkit.IF, snnkit.LIF, snnkit.CubaLIF, snnkit.ILIF, snnkit.Readout)
+)
 
 
 def spikes(*shape: int, share: float = 0.3) -> torch.Tensor:
@@ -118,9 +124,7 @@ def test_transposed_and_volume_convolutions_are_counted():
 
 def test_accumulates_equal_spikingjellys_counter():
     counters = pytest.importorskip("spikingjelly.activation_based.op_counter")
-    net = snnkit.Network(
-        nn.Conv2d(2, 4, 3, padding=1, stride=2), snnkit.IF(), nn.Flatten(), nn.Linear(4 * 5 * 4, 6), snnkit.IF()
-    )
+    net = snnkit.Network(nn.Conv2d(2, 4, 3, padding=1, stride=2), IF(), nn.Flatten(), nn.Linear(4 * 5 * 4, 6), IF())
     x = spikes(6, 3, 2, 9, 8)
     theirs = counters.SynOpCounter()
     with torch.no_grad(), counters.DispatchCounterMode([theirs]):
@@ -155,10 +159,10 @@ def test_max_pooling_passes_one_spike_per_window():
 
 
 def test_normalisation_is_folded_and_costs_nothing():
-    plain = nn.Sequential(nn.Linear(4, 4), snnkit.IF(), nn.Linear(4, 3))
+    plain = nn.Sequential(nn.Linear(4, 4), IF(), nn.Linear(4, 3))
     norm = nn.BatchNorm1d(4)
     norm.running_mean.fill_(0.3)
-    with_norm = nn.Sequential(nn.Linear(4, 4), snnkit.IF(), norm, nn.Linear(4, 3))
+    with_norm = nn.Sequential(nn.Linear(4, 4), IF(), norm, nn.Linear(4, 3))
     with_norm[0], with_norm[3] = plain[0], plain[2]
     x = spikes(6, 2, 4)
     expected = [layer.accumulate for layer in operations.count(plain, 5 * x)]
@@ -179,7 +183,7 @@ def identity(size: int) -> nn.Linear:
 
 
 def test_neurons_are_counted_by_spikes_and_updates():
-    net = snnkit.Network(identity(3), snnkit.IF(), nn.Linear(3, 2), snnkit.CubaLIF(), snnkit.Readout())
+    net = snnkit.Network(identity(3), IF(), nn.Linear(3, 2), CubaLIF(), Readout())
     first, neurons, second, cuba, readout = operations.count(net, every(4, 2, 3))
     assert first.accumulate == 4 * 3 * 3
     assert (neurons.spikes, neurons.neurons, neurons.updates, neurons.states) == (12, 3, 12, 1)
@@ -189,13 +193,13 @@ def test_neurons_are_counted_by_spikes_and_updates():
 
 
 def test_multi_level_spikes_count_by_level():
-    net = snnkit.Network(snnkit.ILIF(levels=4), nn.Linear(1, 7))
+    net = snnkit.Network(ILIF(levels=4), nn.Linear(1, 7))
     neurons, connection = operations.count(net, torch.full((1, 1, 1), 2.9))
     assert (neurons.spikes, connection.accumulate) == (3, 3 * 7)
 
 
 def test_a_recurrent_connection_sees_each_output_one_step_later():
-    layer = snnkit.Recurrent(snnkit.IF(), nn.Linear(3, 3, bias=False))
+    layer = snnkit.Recurrent(IF(), nn.Linear(3, 3, bias=False))
     nn.init.zeros_(layer.connection.weight)
     connection, neurons = operations.count(snnkit.Network(layer), every(5, 2, 3))
     assert (connection.name, neurons.name) == ("0.connection", "0")
@@ -214,12 +218,12 @@ def test_a_layer_of_ones_own_says_its_fan_out():
 
 
 def test_nested_networks_are_walked_in_order():
-    net = snnkit.Network(snnkit.Network(identity(2), snnkit.IF()), nn.Sequential(nn.Linear(2, 2)))
+    net = snnkit.Network(snnkit.Network(identity(2), IF()), nn.Sequential(nn.Linear(2, 2)))
     assert [layer.name for layer in operations.count(net, every(1, 1, 2))] == ["0.0", "0.1", "1.0"]
 
 
 def test_the_mean_is_over_samples():
-    net = snnkit.Network(nn.Linear(6, 5), snnkit.LIF(), nn.Linear(5, 4), snnkit.LIF())
+    net = snnkit.Network(nn.Linear(6, 5), LIF(), nn.Linear(5, 4), LIF())
     x = spikes(9, 4, 6)
     together = deploy.energy(net, x)
     alone = [deploy.energy(net, x[:, index : index + 1]) for index in range(4)]
@@ -228,7 +232,7 @@ def test_the_mean_is_over_samples():
 
 
 def test_counting_changes_nothing():
-    net = snnkit.Network(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), snnkit.LIF())
+    net = snnkit.Network(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), LIF())
     before = {name: value.clone() for name, value in net.state_dict().items()}
     first = operations.count(net, spikes(5, 2, 4))
     assert operations.count(net, spikes(5, 2, 4)) == first
@@ -246,7 +250,7 @@ def test_half_precision_networks_are_counted():
 
 
 def test_joules_are_operations_times_the_cards_figures():
-    net = snnkit.Network(identity(3), snnkit.IF(), nn.Linear(3, 2), snnkit.CubaLIF())
+    net = snnkit.Network(identity(3), IF(), nn.Linear(3, 2), CubaLIF())
     report = deploy.energy(net, every(4, 2, 3) * 1.5)
     emitted = report.spikes
     assert report.multiply_accumulate == 4 * 9
@@ -262,13 +266,13 @@ def test_joules_are_operations_times_the_cards_figures():
 
 @pytest.mark.parametrize(("precision", "accumulate", "update"), [("int32", 0.1, 3.2), ("int8", 0.03, 0.23)])
 def test_precisions_have_their_own_figures(precision, accumulate, update):
-    net = snnkit.Network(identity(3), snnkit.IF())
+    net = snnkit.Network(identity(3), IF())
     report = deploy.energy(net, every(2, 1, 3), precision=precision)
     assert report.joules == pytest.approx((18 * accumulate + 6 * update) * PICO)
 
 
 def test_loihi_charges_synapses_updates_and_spikes():
-    net = snnkit.Network(identity(3), snnkit.IF(), nn.Linear(3, 2), snnkit.CubaLIF())
+    net = snnkit.Network(identity(3), IF(), nn.Linear(3, 2), CubaLIF())
     report = deploy.energy(net, every(4, 1, 3), chip="loihi1")
     expected = report.accumulate * 23.6 + (12 + 8) * 81 + report.spikes * 1.7
     assert report.joules == pytest.approx(expected * PICO)
@@ -299,13 +303,13 @@ def test_relu_zeros_are_not_skipped_unless_asked():
 
 
 def test_a_report_calls_itself_an_estimate_and_names_its_constants():
-    report = deploy.energy(snnkit.Network(nn.Linear(3, 2), snnkit.LIF()), every(2, 1, 3))
+    report = deploy.energy(snnkit.Network(nn.Linear(3, 2), LIF()), every(2, 1, 3))
     for text in (report.label, str(report), report.to_dict()["label"]):
         assert "estimate, cmos45 fp32 (estimated: accumulate 0.9 pJ, multiply_accumulate 4.6 pJ" in text
         assert "not counted: memory access" in text
     assert report.to_dict()["constants"]["accumulate"]["source"].startswith("Horowitz 2014")
     assert report.to_dict()["layers"][0]["joules"] == report.layer_joules(report.layers[0])
-    assert "simulated" in deploy.energy(snnkit.Network(snnkit.LIF()), every(1, 1, 2), chip="loihi1").label
+    assert "simulated" in deploy.energy(snnkit.Network(LIF()), every(1, 1, 2), chip="loihi1").label
 
 
 @pytest.mark.parametrize("name", chip.names())
@@ -332,7 +336,7 @@ def test_cards_hold_the_published_figures():
     assert loihi.power["static_per_chip"].si == pytest.approx(0.104)
 
 
-NET = snnkit.Network(nn.Linear(3, 2), snnkit.LIF())
+NET = snnkit.Network(nn.Linear(3, 2), LIF())
 
 
 @pytest.mark.parametrize(
@@ -426,5 +430,5 @@ def test_a_card_lies_in_the_folder_of_its_name(tmp_path, monkeypatch):
 
 def test_a_neuron_of_ones_own_is_counted_without_touching_the_package():
     mine = Neuron("mine", {"v": 0.0, "w": 0.0}, {}, ["w = w + x", "v = v + w"], "v - 1", ["v = v - s"])
-    layer = only(operations.count(snnkit.Spiking(mine), torch.zeros(3, 2, 4)))
+    layer = only(operations.count(snnkit.Spiking(mine, backend="reference"), torch.zeros(3, 2, 4)))
     assert (layer.kind, layer.spikes, layer.states, layer.updates) == ("mine", 0, 2, 12)
