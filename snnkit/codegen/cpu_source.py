@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from snnkit.codegen.ir import Adjoint, Assign, Step, hoist, substitute
+from snnkit.codegen import schedule
+from snnkit.codegen.ir import Adjoint, Assign, Step
 from snnkit.codegen.kernel import Kernel
 from snnkit.codegen.render import PYTHON
-from snnkit.neuron.expression import Name, names
+from snnkit.codegen.schedule import used
 
 BLOCK = 512
 """Neurons that one block carries through time."""
@@ -103,7 +104,7 @@ class _Rows:
 
     def fetch(self, body: Sequence[Assign], skip: Sequence[str] = ()) -> list[str]:
         """Return the lines that bring what the body reads from the rows into scalars."""
-        needed = _used(body)
+        needed = used(body)
         return [f"{name} = {self(name)}" for name in self.index if name in needed and name not in skip]
 
     def compute(self, once: Sequence[Assign]) -> list[str]:
@@ -131,28 +132,26 @@ def source(kernel: Kernel, real: str = "float32", wanted: tuple[bool, ...] | Non
 
 
 def _forward(step: Step) -> str:
-    once, body = hoist(step.body, step.params, {*step.after, step.output})
-    params = [name for name in step.params if name in _used(once, body)]
-    row = _Rows(step.before, params, (line.target for line in once))
+    part = schedule.forward(step)
+    params = [name for name in step.params if name in used(part.once, part.body)]
+    row = _Rows(step.before, params, (line.target for line in part.once))
     load = [f"{row(name)} = state[{k}, start + n]" for k, name in enumerate(step.before)]
     return _FORWARD.format(
         rows=len(row.index),
-        load=_indent([*load, *_load_params(step, params, row), *row.compute(once)], 12),
+        load=_indent([*load, *_load_params(step, params, row), *row.compute(part.once)], 12),
         save=_indent([f"checkpoints[t // every, {k}, start + n] = {row(n)}" for k, n in enumerate(step.before)], 20),
-        work=_indent([*_advance(step, body, row), f"y_t[n] = {step.output}"], 16),
+        work=_indent([*_advance(step, part.body, row), f"y_t[n] = {step.output}"], 16),
         keep=_indent([f"after[{k}, start + n] = {row(name)}" for k, name in enumerate(step.before)], 12),
     )
 
 
 def _backward(step: Step, adjoint: Adjoint) -> str:
-    outputs = {adjoint.grad_input, *adjoint.grad_before, *adjoint.grad_params}
-    once, body = _marked(*hoist(adjoint.body, {*adjoint.params, *adjoint.surrogate_params}, outputs))
-    again_once, again = hoist(step.body, step.params, step.after) if adjoint.before else ((), ())
-    scalars, once = _split(once, adjoint.surrogate_params)
-    params = [name for name in step.params if name in _used(once, body, again_once, again)]
-    fixed = (line.target for line in (*again_once, *once))
+    scalars, part = schedule.reverse(adjoint)
+    again = schedule.replay(step, adjoint)
+    params = [name for name in step.params if name in used(part.once, part.body, again.once, again.body)]
+    fixed = (line.target for line in (*again.once, *part.once))
     row = _Rows(step.before if adjoint.before else (), params, fixed, adjoint.grad_after, adjoint.grad_params)
-    load = [*_load_params(step, params, row), *row.compute(again_once), *row.compute(once)]
+    load = [*_load_params(step, params, row), *row.compute(again.once), *row.compute(part.once)]
     load += [f"{row(name)} = grad_after[{k}, start + n]" for k, name in enumerate(adjoint.grad_after)]
     load += [f"{row(name)} = real(0.0)" for name in adjoint.grad_params]
     keep = [f"grad_start[{k}, start + n] = {row(name)}" for k, name in enumerate(adjoint.grad_after)]
@@ -168,16 +167,16 @@ def _backward(step: Step, adjoint: Adjoint) -> str:
         kept=max(1, kept),
         constants=_indent([*surrogate, *PYTHON.lines(scalars)], 4),
         load=_indent(load, 12),
-        replay=_indent(_replay(step, adjoint, again, row, slices), 12),
+        replay=_indent(_replay(step, adjoint, again.body, row, slices), 12),
         slices=_indent(slices, 16),
-        work=_indent(_reverse(adjoint, body, row), 20),
+        work=_indent(_reverse(adjoint, part.body, row), 20),
         keep=_indent(keep, 12),
     )
 
 
 def _advance(step: Step, body: Sequence[Assign], row: _Rows) -> list[str]:
     """Return the lines of one forward step of one neuron."""
-    lines = [*row.fetch(body), *(["x = x_t[n]"] if "x" in _used(body) else []), *PYTHON.lines(body)]
+    lines = [*row.fetch(body), *(["x = x_t[n]"] if "x" in used(body) else []), *PYTHON.lines(body)]
     return lines + [f"{row(name)} = {after}" for name, after in zip(step.before, step.after, strict=True)]
 
 
@@ -185,8 +184,8 @@ def _reverse(adjoint: Adjoint, body: Sequence[Assign], row: _Rows) -> list[str]:
     """Return the lines of one backward step of one neuron."""
     lines = row.fetch(body, skip=adjoint.before)
     lines += [f"{name} = trace_{k}[n]" for k, name in enumerate(adjoint.before)]
-    lines += ["x = x_t[n]"] if "x" in _used(body) else []
-    lines += [f"{adjoint.grad_output} = g_t[n]"] if adjoint.grad_output in _used(body) else []
+    lines += ["x = x_t[n]"] if "x" in used(body) else []
+    lines += [f"{adjoint.grad_output} = g_t[n]"] if adjoint.grad_output in used(body) else []
     lines += [*PYTHON.lines(body), f"out_t[n] = {adjoint.grad_input}"]
     lines += [f"{row(name)} = {grad}" for name, grad in zip(adjoint.grad_after, adjoint.grad_before, strict=True)]
     return lines + [f"{row(name)} += {name}" for name in adjoint.grad_params]
@@ -207,37 +206,6 @@ def _load_params(step: Step, params: Sequence[str], row: _Rows) -> list[str]:
     """Return the lines that copy parameters into rows; a vector repeats over the batch, a scalar over everything."""
     pairs = [(k, name) for k, name in enumerate(step.params) if name in params]
     return [f"{row(name)} = params[{k}][(start + n) % params[{k}].shape[0]]" for k, name in pairs]
-
-
-def _marked(once: Sequence[Assign], body: Sequence[Assign]) -> tuple[tuple[Assign, ...], tuple[Assign, ...]]:
-    """Rename the adjoint's values computed once, apart from those of the step that runs again beside it."""
-    names_ = {line.target: f"d{line.target}" for line in once}
-    values = {old: Name(new) for old, new in names_.items()}
-
-    def renamed(lines: Sequence[Assign]) -> tuple[Assign, ...]:
-        return tuple(
-            Assign(names_.get(line.target, line.target), substitute(line.expression, values)) for line in lines
-        )
-
-    return renamed(once), renamed(body)
-
-
-def _split(once: Sequence[Assign], scalars: Sequence[str]) -> tuple[list[Assign], list[Assign]]:
-    """Split values computed once into those of the surrogate alone, one number each, and the rest, a row each."""
-    known = set(scalars)
-    alone: list[Assign] = []
-    rest: list[Assign] = []
-    for line in once:
-        if all(name in known for name in names(line.expression)):
-            known.add(line.target)
-            alone.append(line)
-        else:
-            rest.append(line)
-    return alone, rest
-
-
-def _used(*bodies: Sequence[Assign]) -> set[str]:
-    return {name for body in bodies for line in body for name in names(line.expression)}
 
 
 def _indent(lines: Sequence[str], spaces: int) -> str:
