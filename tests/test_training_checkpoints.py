@@ -121,3 +121,5 @@ def test_a_write_that_dies_leaves_the_old_file(tmp_path, monkeypatch):
             save_checkpoint(tmp_path, {"step": 2}, step=1)
         assert load_checkpoint(path) == {"step": 1}
         assert latest_checkpoint(tmp_path) == (path, {"step": 1})
+    save_checkpoint(tmp_path, {"step": 3}, step=3)
+    assert not list(tmp_path.glob("*.part")), "the next write clears what was left"

@@ -108,6 +108,7 @@ class Batches:
         batch_size: samples of a global batch, over all processes together.
         seed: of the order and of random augmentation.
         rank, world: this process's number, and how many there are.
+
     Example:
         >>> batches = Batches((torch.arange(5), torch.arange(5)), batch_size=2)
         >>> [batch.target.tolist() for batch in batches.in_order()]

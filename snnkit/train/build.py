@@ -41,6 +41,7 @@ def build_network(settings: NetworkSettings, *, seed: int = 0) -> Network:
         The network, on the CPU.
     Raises:
         RecipeError: an unknown type or argument, or a value that the layer refuses.
+
     Example:
         >>> layers = ({"type": "Linear", "in": 64, "out": 10}, {"type": "LIF", "tau": 2.0, "learn": ["tau"]})
         >>> net = build_network(NetworkSettings(layers=layers))
@@ -130,13 +131,14 @@ def _neuron_arguments(given: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _surrogate(given: Any, where: str) -> Surrogate:
     table = {"name": given} if isinstance(given, str) else dict(given) if isinstance(given, Mapping) else {}
-    name = table.pop("name", None)
-    if name not in SURROGATES:
+    name = str(table.pop("name", None))
+    constructor: Callable[..., Surrogate] | None = SURROGATES.get(name)
+    if constructor is None:
         raise RecipeError(
-            f"[network] {where}: surrogate is {given!r}{nearest(str(name), SURROGATES)}; "
+            f"[network] {where}: surrogate is {given!r}{nearest(name, SURROGATES)}; "
             f'needed is one of {", ".join(SURROGATES)}, or a table such as {{name = "atan", alpha = 2.0}}'
         )
     try:
-        return SURROGATES[name](**table)
+        return constructor(**table)
     except (TypeError, SnnkitError) as error:
         raise RecipeError(f"[network] {where}: surrogate {name} refuses {table}: {error}") from None

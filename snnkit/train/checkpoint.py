@@ -45,6 +45,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any], *, step: int) 
         step: optimiser steps so far; names the file.
     Returns:
         The file.
+
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -59,7 +60,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any], *, step: int) 
     content = buffer.getvalue()
     path = folder / f"step-{step:012d}.ckpt"
     write_atomic(path, _MAGIC + hashlib.sha256(content).digest() + content)
-    for old in _checkpoints(folder)[2:]:
+    for old in (*_checkpoints(folder)[2:], *folder.glob("*.part")):
         old.unlink(missing_ok=True)
     return path
 

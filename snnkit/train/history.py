@@ -46,6 +46,7 @@ class History:
         epochs: in order.
         best: number of the epoch whose weights the network has; the last one without validation data.
         stopped: why training ended: "epochs" or "patience"; "" while it runs.
+
     Example:
         >>> History((Epoch(1, 10, 0.1, 0.5, 0.8, None, None, 2.0),), best=1, stopped="epochs")["train_loss"]
         [0.5]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from snnkit.errors import InputError
@@ -36,10 +38,10 @@ class Passed:
         return layer is not None and layer.neuron.spiking
 
     @property
-    def label(self) -> str:
-        """The name with the kind of layer, such as "1 (lif)"."""
+    def kind(self) -> str:
+        """What the layer is: its neuron, such as "lif", or its class, such as "Linear"."""
         layer = neuron_layer(self.module)
-        return f"{self.name} ({type(self.module).__name__ if layer is None else layer.neuron.name})"
+        return type(self.module).__name__ if layer is None else layer.neuron.name
 
 
 def neuron_layer(module: nn.Module) -> Spiking | None:
@@ -48,9 +50,33 @@ def neuron_layer(module: nn.Module) -> Spiking | None:
     return inner if isinstance(inner, Spiking) else None
 
 
+@contextlib.contextmanager
+def undisturbed(net: nn.Module) -> Iterator[None]:
+    """Look at a network without changing it: nothing is dropped, batches are normalised by their own statistics."""
+    modes = {module: module.training for module in net.modules()}
+    buffers = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    for module in net.modules():
+        module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for name, buffer in net.named_buffers():
+                buffer.copy_(buffers[name])
+
+
 def outputs(net: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return a network's outputs from fresh state; padding is kept from state and statistics where it can be."""
     return net.run(x, lengths=lengths)[0] if isinstance(net, Network) else net(x)
+
+
+def run_layer(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return one layer's outputs over time [T, B, features…], from fresh state."""
+    if stateful(module):
+        return module.run(x, lengths=lengths)[0]  # pyright: ignore[reportCallIssue]
+    return fold(module, x, lengths)
 
 
 def passed(net: nn.Module, x: Tensor, lengths: Tensor | None = None, *, within: str = "") -> Iterator[Passed]:
@@ -63,6 +89,7 @@ def passed(net: nn.Module, x: Tensor, lengths: Tensor | None = None, *, within: 
         within: put before the names.
     Raises:
         InputError: another kind of module.
+
     Example:
         >>> net = Network(nn.Linear(4, 3), nn.Linear(3, 2))
         >>> [(layer.name, list(layer.outputs.shape)) for layer in passed(net, torch.rand(5, 1, 4))]
@@ -78,9 +105,6 @@ def passed(net: nn.Module, x: Tensor, lengths: Tensor | None = None, *, within: 
                 yield layer
                 x = layer.outputs
             continue
-        if stateful(module):
-            y, _ = module.run(x, lengths=lengths)  # pyright: ignore[reportCallIssue]
-        else:
-            y = fold(module, x, lengths)
+        y = run_layer(module, x, lengths)
         yield Passed(f"{within}{name}", module, x, y)
         x = y

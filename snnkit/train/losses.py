@@ -24,6 +24,7 @@ def rate_cross_entropy(y: Tensor, target: Tensor, *, lengths: Tensor | None = No
         The mean over the batch, a scalar.
     Raises:
         InputError: shapes that do not fit, labels or lengths out of range.
+
     Example:
         >>> rate_cross_entropy(torch.zeros(5, 1, 4), torch.tensor([2])).exp().round().item()
         4.0
@@ -35,6 +36,7 @@ def last_membrane(y: Tensor, target: Tensor, *, lengths: Tensor | None = None) -
     """Cross-entropy of the outputs at the last valid step, taken as logits.
 
     Args, returns and errors are those of `rate_cross_entropy`.
+
     Example:
         >>> y = torch.tensor([[[0.0, 0.0]], [[50.0, 0.0]]])
         >>> last_membrane(y, torch.tensor([0])).item()
@@ -48,6 +50,7 @@ def max_membrane(y: Tensor, target: Tensor, *, lengths: Tensor | None = None) ->
 
     Args, returns and errors are those of `rate_cross_entropy`.
     Source: Cramer et al. 2020 (max-over-time loss).
+
     Example:
         >>> y = torch.tensor([[[50.0, 0.0]], [[0.0, 0.0]]])
         >>> max_membrane(y, torch.tensor([0])).item()
@@ -73,6 +76,7 @@ def time_to_first_spike(spikes: Tensor, target: Tensor, *, lengths: Tensor | Non
     Raises:
         InputError: shapes that do not fit, labels or lengths out of range, tau not above 0.
     Source: Mostafa 2017 (softmax over negative spike times), here in discrete time.
+
     Example:
         >>> spikes = torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]]])  # t = 0 and 2
         >>> round(time_to_first_spike(spikes, torch.tensor([0])).item(), 4)  # log(1 + exp(-2))
@@ -89,6 +93,7 @@ def first_spike_times(spikes: Tensor, valid: Tensor | None = None) -> Tensor:
     Args:
         spikes: [T, B, C].
         valid: [T, B, 1], True where a step counts; None where all do.
+
     Example:
         >>> first_spike_times(torch.tensor([[[0.0]], [[1.0]], [[0.0]]])).item()
         1.0
@@ -111,6 +116,7 @@ def firing_rate_regulariser(
         A scalar, 0 where every neuron keeps the bounds.
     Raises:
         InputError: low above high or below 0, spikes without time and batch, lengths out of range.
+
     Example:
         >>> firing_rate_regulariser(torch.ones(10, 2, 3), high=0.5).item()
         0.25
@@ -139,6 +145,7 @@ def predictions(y: Tensor, mode: str = "rate", lengths: Tensor | None = None) ->
         lengths: valid time steps of each sample [B], 1..T; None where every step counts.
     Raises:
         InputError: an unknown mode, y not [T, B, C], lengths out of range.
+
     Example:
         >>> predictions(torch.tensor([[[0.0, 1.0]], [[3.0, 1.0]]]), "rate").tolist()
         [0]
@@ -150,6 +157,7 @@ def predictions_over_time(y: Tensor, mode: str = "rate", lengths: Tensor | None 
     """Return the class named by the outputs up to and including each step [T, B].
 
     Past the end of a padded sample its last prediction stays. Args and errors are those of `predictions`.
+
     Example:
         >>> y = torch.tensor([[[0.0, 1.0]], [[3.0, 1.0]]])
         >>> predictions_over_time(y, "rate").flatten().tolist()
@@ -172,6 +180,7 @@ def loss_function(loss: str | Loss) -> Loss:
 
     Raises:
         InputError: an unknown name.
+
     Example:
         >>> loss_function("rate") is rate_cross_entropy
         True
@@ -190,7 +199,7 @@ def _choice(what: str, name: object) -> str:
 def _cross_entropy(logits: Callable, y: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
     _check_outputs(y)
     steps, batch, classes = y.shape
-    _check_target(target, batch, classes)
+    check_target(target, batch, classes)
     valid = _valid(lengths, steps, batch, y)
     ends = None if valid is None else valid.sum(0) - 1
     return functional.cross_entropy(logits(_full(y), valid, ends), target.long())
@@ -221,7 +230,8 @@ def _check_outputs(y: Tensor) -> None:
         )
 
 
-def _check_target(target: Tensor, batch: int, classes: int) -> None:
+def check_target(target: Tensor, batch: int, classes: int) -> None:
+    """Raise InputError unless the target is one label per sample [B], each below the number of classes."""
     if target.shape != (batch,) or target.is_floating_point() or target.is_complex():
         raise InputError(
             f"target has shape {list(target.shape)} and type {target.dtype}; "

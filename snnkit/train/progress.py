@@ -18,6 +18,7 @@ class Bar:
         total: steps of the whole work.
         done: steps already done.
         shown: False keeps it hidden whatever the terminal.
+
     Example:
         >>> with Bar(3, shown=False) as bar:
         ...     bar.advance("first step")

@@ -86,6 +86,7 @@ class DataSettings(_Checked):
         options: further arguments of the encoder.
     Raises:
         RecipeError: a value of the wrong type or out of range.
+
     Example:
         >>> DataSettings(name="digits", steps=16).encoder
         'constant'
@@ -105,6 +106,7 @@ class NetworkSettings(_Checked):
 
     Raises:
         RecipeError: no layers, or a layer that is not a table with a type.
+
     Example:
         >>> NetworkSettings(layers=({"type": "Linear", "in": 64, "out": 10},)).layers[0]["type"]
         'Linear'
@@ -134,6 +136,7 @@ class RateRegulariser(_Checked):
         weight: factor of the penalty in the loss.
     Raises:
         RecipeError: a value of the wrong type or out of range, or low above high.
+
     Example:
         >>> RateRegulariser(low=0.01, high=0.3).weight
         1.0
@@ -182,6 +185,7 @@ class TrainSettings(_Checked):
         tensorboard: whether to write TensorBoard logs beside the CSV.
     Raises:
         RecipeError: a value of the wrong type or out of range.
+
     Example:
         >>> TrainSettings(epochs=5, lr=0.01).batch_size
         64
@@ -234,6 +238,7 @@ class OutputSettings(_Checked):
 
     Args:
         folder: takes checkpoints, logs and the trained network; made where it does not exist.
+
     Example:
         >>> OutputSettings().folder
         'runs/train'

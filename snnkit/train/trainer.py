@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,6 +77,7 @@ def fit(
         FileError: a folder with checkpoints and resume=False; checkpoints of another run; all damaged.
         BackendError: an accelerator or number of devices that is not there.
         MissingPackageError: TensorBoard logs are asked for and tensorboard is not installed.
+
     Example:
         >>> net = snnkit.Network(nn.Linear(4, 3), snnkit.Readout(tau=2.0))
         >>> data = torch.rand(8, 5, 4), torch.arange(8) % 3
@@ -110,6 +113,11 @@ def _launch(settings: TrainSettings) -> Fabric:
         raise BackendError(
             f"{settings.devices} CUDA devices are asked for and {found} are there; "
             f'type devices = {found} or accelerator = "cpu"'
+        )
+    if settings.devices > 1 and "LOCAL_RANK" not in os.environ and not Path(sys.argv[0]).is_file():
+        raise BackendError(
+            f"{settings.devices} devices need a script that can be started once per device, and {sys.argv[0]!r} is "
+            "not a file; save the script and type python script.py"
         )
     fabric = Fabric(
         accelerator=accelerator,

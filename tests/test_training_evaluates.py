@@ -1,0 +1,91 @@
+"""Evaluation counts rightly, over time and with padding, and changes nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+import snnkit
+from snnkit.errors import InputError
+from snnkit.train import evaluate
+
+
+class Told(nn.Module):
+    """Returns its input as output."""
+
+    def forward(self, x):
+        return x
+
+
+def test_counts_equal_those_by_hand():
+    named = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 2, 2], [2, 2, 2]])
+    inputs = torch.eye(3)[named]
+    found = evaluate(Told(), (inputs, torch.tensor([0, 1, 2, 0])), mode="rate", batch_size=3)
+    assert found.accuracy_over_time == pytest.approx((0.5, 0.25, 0.5))
+    assert found.accuracy == 0.5
+    assert found.confusion.tolist() == [[1, 0, 1], [1, 0, 0], [0, 0, 1]]
+    assert found.samples == 4
+    assert found.spikes == {}
+    last = evaluate(Told(), (inputs, torch.tensor([0, 1, 2, 2])), mode="last", batch_size=2)
+    assert last.accuracy_over_time == pytest.approx((0.75, 0.75, 0.75))
+
+
+def test_accuracy_over_time_reads_only_the_past():
+    inputs = torch.eye(2)[torch.tensor([[0, 1, 1, 1], [1, 1, 0, 0]])]
+    found = evaluate(Told(), (inputs, torch.tensor([1, 1])), mode="rate")
+    assert found.accuracy_over_time == pytest.approx((0.5, 0.5, 1.0, 0.5))
+
+
+def test_shorter_batches_keep_their_last_answer():
+    class Ragged(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return torch.eye(2)[[index] * (1 + 2 * index)], index, 1 + 2 * index
+
+    found = evaluate(Told(), Ragged(), batch_size=1)
+    assert found.accuracy_over_time == (1.0, 1.0, 1.0)
+
+
+def test_spikes_are_counted_per_sample_and_not_in_padding():
+    torch.manual_seed(0)
+    net = snnkit.Network(nn.Linear(4, 6), snnkit.Network(snnkit.IF()), nn.Linear(6, 3), snnkit.LIF(tau=2.0))
+    inputs, target, lengths = torch.rand(7, 9, 4) * 4, torch.arange(7) % 3, 1 + torch.arange(7)
+    found = evaluate(net, (inputs, target, lengths), batch_size=3)
+    first = net[1](net[0](inputs.transpose(0, 1)))
+    valid = torch.arange(9)[:, None] < lengths
+    assert found.spikes["1.0"] == pytest.approx((first * valid[..., None]).sum().item() / 7)
+    assert list(found.spikes) == ["1.0", "3"]
+    assert found.spikes_per_sample == pytest.approx(sum(found.spikes.values()))
+    assert found.spikes["1.0"] > 0
+
+
+def test_the_network_and_the_callers_randomness_stay():
+    net = snnkit.Network(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), snnkit.Readout(tau=2.0))
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    data = torch.rand(8, 5, 4), torch.arange(8) % 3
+    state = torch.get_rng_state()
+    first, second = evaluate(net, data), evaluate(net, data)
+    assert torch.equal(first.confusion, second.confusion), "nothing is dropped"
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert net.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_random_encoding_depends_on_the_seed():
+    def encode(inputs, generator):
+        return torch.rand(5, len(inputs), 3, generator=generator)
+
+    data = torch.zeros(20, 1), torch.arange(20) % 3
+    first, same, other = (evaluate(Told(), data, encode=encode, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first.confusion, same.confusion)
+    assert not torch.equal(first.confusion, other.confusion)
+
+
+def test_bad_data_are_named():
+    with pytest.raises(InputError, match=r"labels run from 0 to 3; 3 outputs need labels in 0..2"):
+        evaluate(Told(), (torch.rand(4, 2, 3), torch.arange(4)))
+    with pytest.raises(InputError, match=r"split has tensors of \[4, 3\] samples"):
+        evaluate(Told(), (torch.rand(4, 2, 3), torch.arange(3)))
+    with pytest.raises(InputError, match=r"mode is 'rat'; needed is one of rate"):
+        evaluate(Told(), (torch.rand(4, 2, 3), torch.arange(4) % 3), mode="rat")

@@ -1,0 +1,98 @@
+"""Two processes with half of each batch learn what one process with the whole batch learns."""
+
+import json
+
+import pytest
+
+SCRIPT = """
+import json, sys, torch, snnkit
+from torch import nn
+from snnkit.train.recipe import TrainSettings
+from snnkit.train.trainer import fit
+
+class Plain(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(5, 16), nn.Tanh(), nn.Linear(16, 3))
+    def forward(self, x):
+        return self.layers(x)
+
+def spiking():
+    return snnkit.Network(nn.Linear(5, 16), snnkit.LIF(tau=2.0, learn=("tau",)), nn.Linear(16, 3), snnkit.Readout())
+
+devices, folder = int(sys.argv[1]), sys.argv[2]
+runs = {}
+for name, make, samples, stop in (("plain", Plain, 41, 3), ("spiking", spiking, 45, 3), ("resumed", spiking, 45, 2)):
+    torch.manual_seed(0)
+    net = make()
+    target = torch.arange(samples) % 3
+    inputs = torch.rand(samples, 6, 5) + 2 * nn.functional.one_hot(target, 5)[:, None]
+    data = {"train": (inputs, target), "validation": (inputs[:37], target[:37]), "folder": f"{folder}/{name}"}
+    settings = {"batch_size": 8, "lr": 0.02, "gradient_clip": 1.0, "accelerator": "cpu", "devices": devices}
+    history = fit(net, settings=TrainSettings(epochs=stop, **settings), **data)
+    if stop < 3:
+        history = fit(net, settings=TrainSettings(epochs=3, **settings), resume=True, **data)
+    curves = {column: history[column] for column in ("train_loss", "train_accuracy", "validation_loss",
+                                                     "validation_accuracy")}
+    weights = torch.cat([p.detach().flatten() for p in net.parameters()]).tolist()
+    runs[name] = {"curves": curves, "weights": weights, "steps": history["step"]}
+if torch.distributed.is_initialized():
+    assert torch.distributed.get_world_size() == devices
+    if torch.distributed.get_rank() > 0:
+        sys.exit()
+print("RUNS", json.dumps(runs))
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, request):
+    """Return what one process and what two processes learn, by kind of network."""
+    import os
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    import snnkit
+
+    folder = tmp_path_factory.mktemp("devices")
+    script = folder / "train.py"
+    script.write_text(SCRIPT)
+    found = {}
+    for devices in (1, 2):
+        ended = subprocess.run(
+            [sys.executable, "-W", "error", str(script), str(devices), str(folder / str(devices))],
+            env=os.environ | {"PYTHONPATH": str(Path(snnkit.__file__).parent.parent), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        lines = [line for line in ended.stdout.splitlines() if line.startswith("RUNS ")]
+        assert len(lines) == 1, ended.stdout + ended.stderr
+        found[devices] = json.loads(lines[0].removeprefix("RUNS "))
+    return found
+
+
+@pytest.mark.parametrize("name", ["plain", "spiking", "resumed"])
+def test_two_processes_learn_what_one_learns(runs, name):
+    one, two = runs[1][name], runs[2][name]
+    assert one["steps"] == two["steps"] == [6, 12, 18]
+    for column, values in one["curves"].items():
+        assert two["curves"][column] == pytest.approx(values, rel=1e-4, abs=1e-6), column
+    assert two["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-5)
+    assert one["curves"]["train_loss"][-1] < one["curves"]["train_loss"][0]
+
+
+def test_resuming_two_processes_gives_the_bits_of_one_run(runs):
+    assert runs[2]["resumed"]["weights"] == runs[2]["spiking"]["weights"]
+
+
+def test_code_that_is_not_in_a_file_cannot_start_two_processes(run_python):
+    ended = run_python(
+        "-c",
+        "import torch, snnkit\n"
+        "from snnkit.train.trainer import fit, TrainSettings\n"
+        "fit(torch.nn.Linear(2, 2), (torch.zeros(2, 1, 2), torch.tensor([0, 1])),\n"
+        "    settings=TrainSettings(devices=2, accelerator='cpu'))",
+    )
+    assert "BackendError: 2 devices need a script that can be started once per device, and '-c'" in ended.stderr
