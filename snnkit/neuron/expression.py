@@ -33,6 +33,7 @@ _COMPARE = {ast.GtE: "ge", ast.Gt: "gt", ast.LtE: "le", ast.Lt: "lt"}
 _MAX_CHARACTERS = 2000
 _MAX_DEPTH = 64
 _MAX_EXPONENT = 16
+_MAX_SIZE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,13 @@ def parse(text: str) -> Expression:
     Raises:
         NeuronError: where the text is anything else.
     """
-    return _convert(_python(text), text, 0)
+    try:
+        expression = _convert(_python(text), text, 0)
+    except RecursionError:
+        raise NeuronError(f"expression {text[:60]!r}… is nested too deep; use a local variable") from None
+    if _size(expression, {}) > _MAX_SIZE:
+        raise NeuronError(f"{text[:60]!r}… comes to more than {_MAX_SIZE} operations; use a local variable for a power")
+    return expression
 
 
 def parse_assignment(text: str) -> tuple[str, Expression]:
@@ -141,6 +148,15 @@ def _convert(node: ast.expr, text: str, depth: int) -> Expression:
         f"{text!r} holds {ast.unparse(node)!r}, which an equation cannot; "
         f"use + - * / **, one comparison, and {', '.join(FUNCTIONS)}"
     )
+
+
+def _size(expression: Expression, known: dict[int, int]) -> int:
+    """Return the number of symbols, numbers and operations; a power's base counts as often as it is multiplied."""
+    if not isinstance(expression, Call):
+        return 1
+    if id(expression) not in known:
+        known[id(expression)] = 1 + sum(_size(argument, known) for argument in expression.arguments)
+    return known[id(expression)]
 
 
 def _number(value: float, text: str) -> Number:
