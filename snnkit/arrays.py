@@ -1,48 +1,98 @@
-"""Memory for sequences: huge pages where the system offers them, and views without copies."""
+"""Memory for sequences: large arrays on huge pages that are used again, and views without copies.
+
+A system hands out large arrays as fresh pages and clears each of them on first touch, which costs more than a neuron
+does. Arrays made here go back to a pool when torch lets go of them.
+"""
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import math
 import mmap
-import sys
-from collections.abc import Callable
-from functools import lru_cache
+import os
+import threading
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_LARGE = 1 << 22
+"""Bytes from which an array comes from the pool."""
+
 _HUGE = 1 << 21
-_ADVICE = 14
 
 
-@lru_cache
-def _advise() -> Callable[[int, int, int], None] | None:
-    """Return the call that asks for huge pages, where there is one."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        madvise = ctypes.CDLL(None).madvise
-    except (OSError, AttributeError):
-        return None
-    madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    return madvise
+class _Block:
+    """Memory of one array; it returns to the pool when the last array on it is gone."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self.memory = memory
+        self.__array_interface__ = {
+            "shape": (len(memory),),
+            "typestr": "|u1",
+            "data": (np.frombuffer(memory, np.uint8).ctypes.data, False),
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        _POOL.give(self.memory)
+
+
+class _Pool:
+    """Free memory by size, the oldest let go first where it exceeds its share of the machine."""
+
+    def __init__(self) -> None:
+        self._free: list[mmap.mmap] = []
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> mmap.mmap:
+        with self._lock:
+            for k, memory in enumerate(self._free):
+                if len(memory) == size:
+                    return self._free.pop(k)
+        memory = mmap.mmap(-1, size)
+        if hasattr(mmap, "MADV_HUGEPAGE"):
+            memory.madvise(mmap.MADV_HUGEPAGE)
+        return memory
+
+    def give(self, memory: mmap.mmap) -> None:
+        with self._lock:
+            self._free.append(memory)
+            while sum(map(len, self._free)) > _limit():
+                self._free.pop(0)
+
+    def clear(self) -> int:
+        with self._lock:
+            size = sum(map(len, self._free))
+            self._free.clear()
+        return size
+
+
+_POOL = _Pool()
+
+
+@functools.cache
+def _limit() -> int:
+    """Return the bytes that the pool may keep: an eighth of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8 if hasattr(os, "sysconf") else 1 << 30
+
+
+def release() -> int:
+    """Hand the pool's free memory back to the system and return how many bytes it was."""
+    return _POOL.clear()
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Return uninitialised CPU memory of this shape, on huge pages where it is large."""
-    tensor = torch.empty(shape, dtype=dtype)
-    size = math.prod(shape) * tensor.element_size()
-    advise = _advise() if size >= 2 * _HUGE else None
-    if advise is not None:
-        page = mmap.PAGESIZE
-        start = -(-tensor.data_ptr() // page) * page
-        end = (tensor.data_ptr() + size) // page * page
-        advise(start, end - start, _ADVICE)
-    return tensor
+    """Return uninitialised CPU memory of this shape; a large array comes from the pool."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        return torch.empty(shape, dtype=dtype)
+    block = _Block(_POOL.take(-(-size // _HUGE) * _HUGE))
+    flat = torch.from_numpy(np.asarray(block))
+    return flat[:size].view(dtype).view(shape)
 
 
 def rows(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from snnkit.codegen import backends
 from snnkit.codegen.kernel import Kernel
+from snnkit.codegen.operators import bounded
 from snnkit.errors import InputError, NeuronError, nearest
 from snnkit.neuron import FAMILIES, Neuron, Surrogate
 from snnkit.neuron.surrogate import atan
@@ -88,7 +89,7 @@ class Spiking(nn.Module):
             value = getattr(self, f"param_{name}")
             free = math.isinf(bounds.low) and math.isinf(bounds.high)
             learnt = name in self.learn and not free
-            result[name] = _Bounded.apply(value, bounds.low, bounds.high) if learnt else value
+            result[name] = bounded(value, bounds.low, bounds.high) if learnt else value
         return result
 
     def start(self, shape: Sequence[int], like: Tensor) -> State:
@@ -182,29 +183,10 @@ class Spiking(nn.Module):
                 )
             if value.device != x.device or value.dtype != wide:
                 raise InputError(
-                    f"state {name!r} is {value.dtype} on {value.device}; it needs {wide} on {x.device}: "
-                    f"state = {{name: value.to({str(wide)!r}) …}}"
+                    f"state {name!r} is {value.dtype} on {value.device}; it needs {wide} on {x.device}; "
+                    "move it with .to(dtype, device)"
                 )
         return dict(state)
-
-
-class _Bounded(torch.autograd.Function):
-    """Clamp; the gradient passes unless it would push further out, so that no parameter sticks to a bound."""
-
-    @staticmethod
-    def forward(value: Tensor, low: float, high: float) -> Tensor:
-        return value.clamp(low, high)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.low, ctx.high = inputs[1:]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (value,) = ctx.saved_tensors
-        outward = ((value <= ctx.low) & (grads[0] > 0)) | ((value >= ctx.high) & (grads[0] < 0))
-        return grads[0].masked_fill(outward, 0.0), None, None
 
 
 def layer(name: str) -> Callable[..., Spiking]:

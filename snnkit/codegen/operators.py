@@ -1,12 +1,17 @@
-"""The operators that torch sees: one forward, one backward, for every neuron and every compiled backend."""
+"""The operators that torch sees: one forward, one backward, for every neuron and every compiled backend.
 
-# Annotations stay objects here: torch reads the schema from them.
+The two kernels are operators of `torch.library`, so that compilers treat each as one node. The autograd functions
+around them give gradients, `torch.func.grad` and `vmap`, and refuse what the kernels cannot do.
+"""
+
+# Annotations stay objects here: torch reads the operators' schema from them.
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from snnkit.codegen.kernel import Kernel, known
 from snnkit.errors import BackendError, InputError
@@ -24,7 +29,7 @@ def _backend(name: str) -> Any:
 
 
 @torch.library.custom_op("snnkit::neuron", mutates_args=())
-def neuron(
+def forward_kernel(
     x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run kernel `key` over x [T, M] from state [S, M]; see `cpu.forward` for shapes."""
@@ -35,7 +40,7 @@ def neuron(
     return result
 
 
-@neuron.register_fake
+@forward_kernel.register_fake
 def _(
     x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +49,7 @@ def _(
 
 
 @torch.library.custom_op("snnkit::neuron_backward", mutates_args=())
-def neuron_backward(
+def backward_kernel(
     x: Tensor,
     checkpoints: Tensor,
     params: Sequence[Tensor],
@@ -60,7 +65,7 @@ def neuron_backward(
     return _backend(backend).backward(known(key), x, checkpoints, params, (grad_y, grad_after), every, flags)
 
 
-@neuron_backward.register_fake
+@backward_kernel.register_fake
 def _(
     x: Tensor,
     checkpoints: Tensor,
@@ -75,53 +80,147 @@ def _(
     return x.new_empty(x.shape), torch.empty_like(grad_after), grad_after.new_empty(sum(wanted), grad_after.shape[1])
 
 
+class _Forward(Function):
+    """The forward kernel with its gradient."""
+
+    @staticmethod
+    def forward(
+        x: Tensor, state: Tensor, call: tuple[str, str, int], wanted: tuple[int, ...], *params: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return forward_kernel(x, state, params, *call)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        x, _, ctx.call, ctx.wanted, *params = inputs
+        ctx.mark_non_differentiable(output[2])
+        ctx.save_for_backward(x, output[2], *params)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        x, checkpoints, *params = ctx.saved_tensors
+        grad_x, grad_state, totals = _Backward.apply(
+            x, checkpoints, grads[0], grads[1], ctx.call, ctx.wanted, *params
+        )
+        return grad_x, grad_state, None, None, *_sums(totals, params, ctx.wanted)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, state: Tensor, call: Any, wanted: Any, *params: Any) -> Any:
+        _refuse_mapped(in_dims[4:])
+        V = info.batch_size
+        outputs = _Forward.apply(_fold(x, in_dims[0], V), _fold(state, in_dims[1], V), call, wanted, *params)
+        return tuple(_unfold(output, V) for output in outputs), (0, 0, 0)
+
+
+class _Backward(Function):
+    """The backward kernel, which is where derivatives end."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        checkpoints: Tensor,
+        grad_y: Tensor,
+        grad_after: Tensor,
+        call: tuple[str, str, int],
+        wanted: tuple[int, ...],
+        *params: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return backward_kernel(x, checkpoints, params, grad_y, grad_after, *call, wanted)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise BackendError(
+            "the compiled kernels have no second derivative; build the layer with backend='reference' for double backward"
+        )
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> Any:
+        *tensors, call, wanted = arguments[:6]
+        _refuse_mapped(in_dims[6:])
+        V = info.batch_size
+        folded = [_fold(tensor, dim, V) for tensor, dim in zip(tensors, in_dims[:4], strict=True)]
+        outputs = _Backward.apply(*folded, call, wanted, *arguments[6:])
+        return tuple(_unfold(output, V) for output in outputs), (0, 0, 0)
+
+
+def neuron(
+    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a registered kernel over time, with gradients; see `cpu.forward` for shapes and returns."""
+    if torch.compiler.is_compiling():
+        return forward_kernel(x, state, params, key, backend, every)
+    wanted = tuple(int(p.requires_grad) for p in params)
+    return _Forward.apply(x, state, (key, backend, every), wanted, *params)
+
+
+class _Bounded(Function):
+    """Clamp; the gradient passes unless it would push further out, so that no parameter sticks to a bound."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, low: float, high: float) -> Tensor:
+        return value.clamp(low, high)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.low, ctx.high = inputs[1:]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (value,) = ctx.saved_tensors
+        outward = ((value <= ctx.low) & (grads[0] > 0)) | ((value >= ctx.high) & (grads[0] < 0))
+        return grads[0].masked_fill(outward, 0.0), None, None
+
+
+def bounded(value: Tensor, low: float, high: float) -> Tensor:
+    """Return a parameter clamped to its bounds, learnable from either side of them."""
+    return _Bounded.apply(value, low, high)
+
+
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, _, params, ctx.key, ctx.backend, ctx.every = inputs
-    checkpoints = output[2]
-    ctx.save_for_backward(x, checkpoints, *params)
-    ctx.mark_non_differentiable(checkpoints)
+    x, _, params, *ctx.call = inputs
+    ctx.mark_non_differentiable(output[2])
+    ctx.save_for_backward(x, output[2], *params)
 
 
 def _backward(ctx: Any, grad_y: Tensor, grad_after: Tensor, _: Tensor) -> tuple[Any, ...]:
     x, checkpoints, *params = ctx.saved_tensors
     wanted = [int(need) for need in ctx.needs_input_grad[2]]
-    grad_x, grad_state, totals = neuron_backward(
-        x, checkpoints, params, grad_y, grad_after, ctx.key, ctx.backend, ctx.every, wanted
-    )
-    rows = iter(totals.unbind(0))
-    grads = [next(rows).reshape(-1, len(p)).sum(0) if want else None for p, want in zip(params, wanted, strict=True)]
-    return grad_x, grad_state, grads, None, None, None
+    grads = backward_kernel(x, checkpoints, params, grad_y, grad_after, *ctx.call, wanted)
+    return grads[0], grads[1], _sums(grads[2], params, wanted), None, None, None
 
 
-def _refuse_second(ctx: Any, *grads: Tensor) -> Any:
-    raise BackendError(
-        "the compiled kernels have no second derivative; build the layer with backend='reference' for double backward"
-    )
+# A compiler traces the operator with this gradient; it cannot see through one autograd function inside another.
+forward_kernel.register_autograd(_backward, setup_context=_setup)
 
 
-neuron.register_autograd(_backward, setup_context=_setup)
-neuron_backward.register_autograd(_refuse_second)
-
-
-@neuron.register_vmap
-def _(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Any, ...]:
-    x, state, params, key, backend, every = args
-    if any(dim is not None for dim in in_dims[2]):
-        raise BackendError(
-            "vmap over a neuron's parameters is not possible in the compiled kernels; "
-            "build the layer with backend='reference', or make the parameter a tensor with one value per neuron"
-        )
-    V = info.batch_size
-    x = _fold(x, in_dims[0], V)
-    y, after, checkpoints = neuron(x, _fold(state, in_dims[1], V), params, key, backend, every)
-    unfolded = (a.unflatten(-1, (V, -1)).movedim(-2, 0) for a in (y, after, checkpoints))
-    return tuple(unfolded), (0, 0, 0)
+def _sums(totals: Tensor, params: Sequence[Tensor], wanted: Sequence[int]) -> list[Tensor | None]:
+    """Return the gradient of each parameter: the totals [P, M] of its neurons, summed over the batch."""
+    rows = iter(totals.unbind(0)) if any(wanted) else iter(())
+    return [next(rows).reshape(-1, len(p)).sum(0) if w else None for p, w in zip(params, wanted, strict=True)]
 
 
 def _fold(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     """Put a mapped dimension in front of the neurons: [T, M] becomes [T, V * M]."""
-    tensor = tensor.unsqueeze(0).expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-    return tensor.movedim(0, 1).flatten(1)
+    mapped = tensor.unsqueeze(0).expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+    return mapped.movedim(0, -2).flatten(-2)
+
+
+def _unfold(tensor: Tensor, size: int) -> Tensor:
+    return tensor.unflatten(-1, (size, tensor.shape[-1] // size)).movedim(-2, 0)
+
+
+def _refuse_mapped(dims: Sequence[int | None]) -> None:
+    if any(dim is not None for dim in dims):
+        raise BackendError(
+            "vmap over a neuron's parameters is not possible in the compiled kernels; build the layer with "
+            "backend='reference', or give the parameter one value per neuron"
+        )
 
 
 def _not_finite(kernel: Kernel, x: Tensor, state: Tensor) -> str:
