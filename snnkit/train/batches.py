@@ -135,7 +135,8 @@ class Batches:
     def in_order(self) -> Iterator[Batch]:
         """Yield this process's share of the samples in their own order, none of them twice."""
         for indices in torch.arange(size(self.split))[self.rank :: self.world].split(self.batch_size):
-            yield self._fetch(indices, "in order", 1.0, len(indices))
+            if len(indices):
+                yield self._fetch(indices, "in order", 1.0, len(indices))
 
     def _fetch(self, indices: Tensor, epoch: int | str, weight: float, counted: int) -> Batch:
         if isinstance(self.split, Dataset):

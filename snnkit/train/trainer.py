@@ -96,11 +96,13 @@ def fit(
         )
     fabric = _launch(settings)
     mode = net.training
-    with caller_randomness_kept():
-        training = _Training(fabric, settings, net, train=train, validation=validation, encode=encode or samples_first)
-        history = training.run(Store(fabric, settings, folder), resume=resume, on_epoch=on_epoch)
-    net.train(mode)
-    return history
+    data: dict[str, Any] = {"train": train, "validation": validation, "encode": encode or samples_first}
+    try:
+        with caller_randomness_kept():
+            training = _Training(fabric, settings, net, **data)
+            return training.run(Store(fabric, settings, folder), resume=resume, on_epoch=on_epoch)
+    finally:
+        net.train(mode)
 
 
 def _launch(settings: TrainSettings) -> Fabric:
@@ -119,12 +121,8 @@ def _launch(settings: TrainSettings) -> Fabric:
             f"{settings.devices} devices need a script that can be started once per device, and {sys.argv[0]!r} is "
             "not a file; save the script and type python script.py"
         )
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=settings.devices,
-        strategy=settings.strategy,
-        precision=settings.precision,  # type: ignore[arg-type]
-    )
+    precision: Any = settings.precision
+    fabric = Fabric(accelerator=accelerator, devices=settings.devices, strategy=settings.strategy, precision=precision)
     fabric.launch()
     return fabric
 
@@ -239,11 +237,11 @@ class _Training:
     def restore(self, saved: dict[str, Any], store: Store) -> None:
         """Continue from a checkpoint's content; raises FileError where it belongs to another run."""
         then, now = saved["run"], self._description()
-        for key in now:
-            if then.get(key) != now[key]:
+        for key in now | then:
+            if then.get(key) != now.get(key):
                 raise FileError(
                     f"the checkpoint in {store.folder} was written with {key} = {then.get(key)!r} and this "
-                    f"run has {now[key]!r}; type the same to continue it, or give another folder"
+                    f"run has {now.get(key)!r}; type the same to continue it, or give another folder"
                 )
         self.net.load_state_dict(saved["model"])
         self.optimiser.load_state_dict(saved["optimiser"])
@@ -272,10 +270,10 @@ class _Training:
             settings["loss"] = getattr(self.settings.loss, "__qualname__", type(self.settings.loss).__name__)
         for name in _MAY_CHANGE:
             settings.pop(name)
-        shapes = {name: list(tensor.shape) for name, tensor in self.net.state_dict().items()}
+        shapes = {f"weight {name}": list(tensor.shape) for name, tensor in self.net.state_dict().items()}
         validation = 0 if self.validation is None else size(self.validation.split)
         samples = {"training samples": size(self.train.split), "validation samples": validation}
-        return {**settings, **samples, "weights": shapes}
+        return {**settings, **samples, **shapes}
 
     def _run_epoch(self, store: Store, bar: Bar) -> None:
         at, steps = self.at, self.train.steps
