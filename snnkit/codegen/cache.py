@@ -31,9 +31,13 @@ def folder() -> Path:
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def load(name: str, key: str, make: Callable[[], str]) -> ModuleType:
@@ -45,8 +49,16 @@ def load(name: str, key: str, make: Callable[[], str]) -> ModuleType:
         make: returns the source.
     """
     path = folder() / f"{name}_{hashlib.sha256(key.encode()).hexdigest()[:16]}.py"
-    if not path.exists():
-        write(path, make())
+    if path.exists():
+        try:
+            return _import(path)
+        except SyntaxError:
+            path.unlink(missing_ok=True)
+    write(path, make())
+    return _import(path)
+
+
+def _import(path: Path) -> ModuleType:
     full_name = f"snnkit_generated_{path.stem}"
     spec = importlib.util.spec_from_file_location(full_name, path)
     assert spec is not None and spec.loader is not None

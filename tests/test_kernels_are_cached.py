@@ -1,0 +1,59 @@
+"""Kernels are compiled once: a second process reads them, and a folder that cannot be written stops nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from snnkit.codegen import cache
+
+SCRIPT = """
+import json, sys, torch, snnkit
+from snnkit.codegen import cpu
+layer = snnkit.LIF(tau=3.0, learn=("tau",))
+layer(torch.rand(5, 2, 3, requires_grad=True)).sum().backward()
+kernel = layer.kernel
+functions = [cpu._compile(kernel, "float32", w) for w in (None, (True, False, False))]
+hits = [sum(f.stats.cache_hits.values()) for f in functions]
+print(json.dumps({"hits": hits, "derived": "snnkit.codegen.adjoint" in sys.modules, "file": functions[0].py_func.__code__.co_filename}))
+"""
+
+
+def test_a_second_process_does_not_compile(run_python, tmp_path: Path) -> None:
+    env = {"SNNKIT_CACHE": str(tmp_path / "cache")}
+    first, second = (run_python("-c", SCRIPT, env=env, timeout=100) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert json.loads(first.stdout)["hits"] == [0, 0]
+    found = json.loads(second.stdout)
+    assert found["hits"] == [1, 1]
+    assert not found["derived"], "the derivative was made again"
+    assert "lif" in Path(found["file"]).name and Path(found["file"]).is_relative_to(tmp_path / "cache")
+    assert (tmp_path / "cache" / "kernels").stat().st_mode & 0o077 == 0
+
+
+def test_a_cache_that_cannot_be_made_is_replaced(run_python, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run_python("-c", SCRIPT, env={"SNNKIT_CACHE": str(tmp_path / "file")}, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert "snnkit-kernels-" in json.loads(done.stdout)["file"]
+
+
+def test_a_damaged_source_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    assert cache.load("part", "key", lambda: "value = 1\n").value == 1
+    (path,) = tmp_path.glob("part_*.py")
+    path.write_text("value = (", encoding="utf-8")
+    assert cache.load("part", "key", lambda: "value = 1\n").value == 1
+
+
+def test_sources_are_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        cache.write(tmp_path / "part.py", "value = 1\n")
+    assert list(tmp_path.iterdir()) == []
