@@ -1,8 +1,14 @@
 """Two processes with half of each batch learn what one process with the whole batch learns."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+import snnkit
 
 SCRIPT = """
 import json, sys, torch, snnkit
@@ -44,47 +50,34 @@ print("RUNS", json.dumps(runs))
 """
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory, request):
-    """Return what one process and what two processes learn, by kind of network."""
-    import os
-    import subprocess
-    import sys
-    from pathlib import Path
-
-    import snnkit
-
-    folder = tmp_path_factory.mktemp("devices")
+def learnt(folder, devices):
+    """Return what so many processes learn, by kind of run."""
     script = folder / "train.py"
     script.write_text(SCRIPT)
-    found = {}
-    for devices in (1, 2):
-        ended = subprocess.run(
-            [sys.executable, "-W", "error", str(script), str(devices), str(folder / str(devices))],
-            env=os.environ | {"PYTHONPATH": str(Path(snnkit.__file__).parent.parent), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
-        lines = [line for line in ended.stdout.splitlines() if line.startswith("RUNS ")]
-        assert len(lines) == 1, ended.stdout + ended.stderr
-        found[devices] = json.loads(lines[0].removeprefix("RUNS "))
-    return found
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", str(script), str(devices), str(folder / str(devices))],
+        env=os.environ | {"PYTHONPATH": str(Path(snnkit.__file__).parent.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("RUNS ")]
+    assert len(lines) == 1, ended.stdout + ended.stderr
+    return json.loads(lines[0].removeprefix("RUNS "))
 
 
-@pytest.mark.parametrize("name", ["plain", "spiking", "resumed"])
-def test_two_processes_learn_what_one_learns(runs, name):
-    one, two = runs[1][name], runs[2][name]
-    assert one["steps"] == two["steps"] == [6, 12, 18]
-    for column, values in one["curves"].items():
-        assert two["curves"][column] == pytest.approx(values, rel=1e-4, abs=1e-6), column
-    assert two["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-5)
-    assert one["curves"]["train_loss"][-1] < one["curves"]["train_loss"][0]
-
-
-def test_resuming_two_processes_gives_the_bits_of_one_run(runs):
-    assert runs[2]["resumed"]["weights"] == runs[2]["spiking"]["weights"]
+@pytest.mark.timeout(400)
+def test_two_processes_learn_what_one_learns(tmp_path):
+    alone, together = learnt(tmp_path, 1), learnt(tmp_path, 2)
+    for name, one in alone.items():
+        two = together[name]
+        assert one["steps"] == two["steps"] == [6, 12, 18]
+        for column, values in one["curves"].items():
+            assert two["curves"][column] == pytest.approx(values, rel=1e-4, abs=1e-6), f"{name} {column}"
+        assert two["weights"] == pytest.approx(one["weights"], rel=1e-3, abs=1e-5), name
+        assert one["curves"]["train_loss"][-1] < one["curves"]["train_loss"][0]
+    assert together["resumed"]["weights"] == together["spiking"]["weights"], "resumption changes no bit"
 
 
 def test_code_that_is_not_in_a_file_cannot_start_two_processes(run_python):

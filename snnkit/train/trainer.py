@@ -107,8 +107,6 @@ def fit(
 
 def _launch(settings: TrainSettings) -> Fabric:
     """Return Fabric with all processes started; raises BackendError where the devices are not there."""
-    from lightning_fabric import Fabric
-
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     accelerator = settings.accelerator if settings.accelerator != "auto" else "cuda" if found else "cpu"
     if accelerator == "cuda" and settings.devices > found:
@@ -121,6 +119,8 @@ def _launch(settings: TrainSettings) -> Fabric:
             f"{settings.devices} devices need a script that can be started once per device, and {sys.argv[0]!r} is "
             "not a file; save the script and type python script.py"
         )
+    from lightning_fabric import Fabric
+
     precision: Any = settings.precision
     fabric = Fabric(accelerator=accelerator, devices=settings.devices, strategy=settings.strategy, precision=precision)
     fabric.launch()
