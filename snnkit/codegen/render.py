@@ -73,7 +73,8 @@ PYTHON = Target(
 """Python as numba compiles it; `real` is the type of the arithmetic."""
 
 C = Target(
-    number=lambda value: f"{value!r}f" if "e" in repr(value) or "." in repr(value) else f"{value!r}.0f",
+    # Two minus signs in a row would be a decrement.
+    number=lambda value: f"({value!r}f)" if repr(value).startswith("-") else f"{value!r}f",
     choice="({condition} ? {yes} : {no})",
     calls={**{name: f"{name}f" for name in _LIBRARY}, "abs": "fabsf", "floor": "floorf"},
     assign="const float {} = {};",

@@ -1,0 +1,113 @@
+"""The CUDA backend: generated CUDA C through CuPy, on torch's memory, device and stream.
+
+A launch neither copies, synchronises nor allocates outside torch, so it can be captured in a CUDA graph once the
+kernel has run before: the first run on a device compiles it and loads it there. CuPy keeps compiled kernels in its own
+cache on disk, by source and options; the source itself is written beside snnkit's other kernels, to be read.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnkit.codegen import cache
+from snnkit.codegen.c_source import STRETCH, Program
+from snnkit.codegen.kernel import Kernel
+
+OPTIONS = ("-std=c++17", "--fmad=false")
+"""How sources are compiled; products and sums stay apart, as in the reference."""
+
+_WARP = 32
+_BLOCKS = 1024
+"""Blocks that keep a large GPU busy; fewer columns take smaller blocks."""
+
+
+def forward(
+    kernel: Kernel, x: Tensor, state: Tensor, params: Sequence[Tensor], every: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a neuron over time; arguments and results as in `cpu.forward`, on a GPU, x in fp32, bf16 or fp16."""
+    T, M = x.shape
+    y = torch.empty((T, M), dtype=x.dtype, device=x.device)
+    after = torch.empty_like(state, memory_format=torch.contiguous_format)
+    checkpoints = state.new_empty((-(-T // every), len(state), M))
+    x, x_step = _rows(x)
+    state = state.contiguous()
+    vectors = [p.contiguous() for p in params]
+    arguments = [x, x_step, state, y, after, checkpoints, *_with_lengths(vectors), every, T, M]
+    _launch(Program(kernel, _io(x)), x.device, M, arguments)
+    return y, after, checkpoints
+
+
+def backward(
+    kernel: Kernel,
+    x: Tensor,
+    checkpoints: Tensor,
+    params: Sequence[Tensor],
+    grads: tuple[Tensor, Tensor],
+    every: int,
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a neuron backward over time; arguments and results as in `cpu.backward`."""
+    T, M = x.shape
+    grad_x = torch.empty((T, M), dtype=x.dtype, device=x.device)
+    grad_state = torch.empty_like(grads[1], memory_format=torch.contiguous_format)
+    totals = checkpoints.new_empty((sum(wanted), M))
+    (x, x_step), (grad_y, g_step) = _rows(x), _rows(grads[0])
+    grad_after, checkpoints = grads[1].contiguous(), checkpoints.contiguous()
+    vectors = [p.contiguous() for p in params]
+    arguments = [x, x_step, checkpoints, grad_y, g_step, grad_after, grad_x, grad_state, totals]
+    arguments += [*_with_lengths(vectors), *kernel.surrogate.params.values(), every, T, M]
+    _launch(Program(kernel, _io(x), wanted, every > STRETCH), x.device, M, arguments)
+    return grad_x, grad_state, totals
+
+
+def _launch(program: Program, device: torch.device, columns: int, arguments: Sequence[Tensor | int | float]) -> None:
+    """Put a kernel on torch's current stream of a device, a thread for each column."""
+    import cupy
+    import numpy as np
+
+    values = [
+        a.data_ptr() if isinstance(a, Tensor) else np.float32(a) if isinstance(a, float) else a for a in arguments
+    ]
+    threads = _threads(columns)
+    # CuPy takes the device and the stream that are current; it loads a kernel once on each device.
+    with torch.cuda.device(device), cupy.cuda.Stream.from_external(torch.cuda.current_stream(device)):
+        _function(program)((-(-columns // threads),), (threads,), tuple(values))
+
+
+@functools.cache
+def _function(program: Program) -> Any:
+    import cupy
+
+    source = program.source("cuda")
+    cache.write(cache.folder() / f"{program.name}.cu", source)
+    return cupy.RawModule(code=source, options=OPTIONS).get_function(program.name)
+
+
+def _threads(columns: int) -> int:
+    """Return the threads of a block: 256 at most, fewer where that leaves multiprocessors idle."""
+    threads = 256
+    while threads > _WARP and columns < threads * _BLOCKS:
+        threads //= 2
+    return threads
+
+
+def _rows(x: Tensor) -> tuple[Tensor, int]:
+    """Return [T, M] data with neighbouring columns side by side, and the step between rows; 0 repeats one row."""
+    if x.stride(0) == 0:
+        return x[:1].contiguous(), 0
+    if x.stride(1) != 1 and x.shape[1] > 1:
+        x = x.contiguous()
+    return x, x.stride(0)
+
+
+def _with_lengths(vectors: Sequence[Tensor]) -> list[Tensor | int]:
+    return [item for vector in vectors for item in (vector, len(vector))]
+
+
+def _io(x: Tensor) -> str:
+    return str(x.dtype).removeprefix("torch.")
