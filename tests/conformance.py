@@ -84,7 +84,9 @@ def check_backend(case: Case, backend: str, dtype: torch.dtype, shape: tuple[int
         # A sum over time of terms of order one keeps their rounding where they cancel.
         size = max(float(value[finite].abs().max()), 1.0)
         error = float((other[finite].double() - value[finite].double()).abs().max()) / size
-        assert error <= 8 * STEP_ERROR[kind], f"{name} is off by {error:.1e} of its largest value"
+        # Where the last bit of a function differs, the sums that a gradient is made of start from other terms.
+        steps = 8 if exact else 64
+        assert error <= steps * STEP_ERROR[kind], f"{name} is off by {error:.1e} of its largest value"
 
 
 def _run(
