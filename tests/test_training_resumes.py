@@ -1,6 +1,7 @@
 """Training learns, and a run that stops anywhere and resumes ends with the same bits as one that did not."""
 
 import csv
+import math
 import random
 
 import numpy
@@ -241,6 +242,21 @@ def test_neuron_parameters_are_learnt_and_not_decayed():
     assert not torch.allclose(net[0].weight, fresh[0].weight)
     fit(net, data(), settings=settings(epochs=1))
     assert not torch.equal(net[2].values()["tau"], fresh[2].values()["tau"])
+
+
+def test_the_gradient_is_clipped_and_the_learning_rate_follows_its_schedule():
+    net, start = network(), network()
+    history = fit(
+        net,
+        data(),
+        settings=settings(
+            optimiser="sgd", momentum=0.0, lr=1.0, gradient_clip=1e-3, schedule="cosine", weight_decay=0.0
+        ),
+    )
+    assert history["lr"] == pytest.approx([0.5 + 0.5 * math.cos(math.pi * step / 15) for step in (4, 9, 14)])
+    moved = [(now - then).square().sum() for now, then in zip(net.parameters(), start.parameters(), strict=True)]
+    steps = sum(0.5 + 0.5 * math.cos(math.pi * step / 15) for step in range(15))
+    assert 0 < torch.stack(moved).sum().sqrt().item() <= steps * 1e-3 * 1.001
 
 
 class Augmented(Dataset):
