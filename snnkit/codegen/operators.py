@@ -9,6 +9,7 @@ around them give gradients, `torch.func.grad` and `vmap`, and refuse what the ke
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -33,9 +34,15 @@ def forward_kernel(
     x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run kernel `key` over x [T, M] from state [S, M]; see `cpu.forward` for shapes."""
+    return _run_forward(x, state, params, key, backend, every)
+
+
+def _run_forward(
+    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
+) -> tuple[Tensor, Tensor, Tensor]:
     kernel = known(key)
     result = _backend(backend).forward(kernel, x, state, params, every)
-    if backend == "cpu" and check_finite() and not bool(torch.isfinite(result[1]).all()):
+    if backend == "cpu" and check_finite() and not np.isfinite(result[1].numpy()).all():
         raise InputError(_not_finite(kernel, x, state))
     return result
 
@@ -61,6 +68,20 @@ def backward_kernel(
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run kernel `key` backward; see `cpu.backward` for shapes."""
+    return _run_backward(x, checkpoints, params, grad_y, grad_after, key, backend, every, wanted)
+
+
+def _run_backward(
+    x: Tensor,
+    checkpoints: Tensor,
+    params: Sequence[Tensor],
+    grad_y: Tensor,
+    grad_after: Tensor,
+    key: str,
+    backend: str,
+    every: int,
+    wanted: Sequence[int],
+) -> tuple[Tensor, Tensor, Tensor]:
     flags = tuple(bool(flag) for flag in wanted)
     return _backend(backend).backward(known(key), x, checkpoints, params, (grad_y, grad_after), every, flags)
 
@@ -87,7 +108,8 @@ class _Forward(Function):
     def forward(
         x: Tensor, state: Tensor, call: tuple[str, str, int], wanted: tuple[int, ...], *params: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return forward_kernel(x, state, params, *call)
+        run = _run_forward if type(x) is Tensor else forward_kernel
+        return run(x, state, params, *call)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -98,16 +120,18 @@ class _Forward(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         x, checkpoints, *params = ctx.saved_tensors
-        grad_x, grad_state, totals = _Backward.apply(
-            x, checkpoints, grads[0], grads[1], ctx.call, ctx.wanted, *params
+        grad_x, grad_state, totals = _apply(
+            _Backward, x, checkpoints, grads[0], grads[1], ctx.call, ctx.wanted, *params
         )
         return grad_x, grad_state, None, None, *_sums(totals, params, ctx.wanted)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, state: Tensor, call: Any, wanted: Any, *params: Any) -> Any:
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], x: Tensor, state: Tensor, call: Any, wanted: Any, *params: Any
+    ) -> Any:
         _refuse_mapped(in_dims[4:])
         V = info.batch_size
-        outputs = _Forward.apply(_fold(x, in_dims[0], V), _fold(state, in_dims[1], V), call, wanted, *params)
+        outputs = _apply(_Forward, _fold(x, in_dims[0], V), _fold(state, in_dims[1], V), call, wanted, *params)
         return tuple(_unfold(output, V) for output in outputs), (0, 0, 0)
 
 
@@ -124,7 +148,8 @@ class _Backward(Function):
         wanted: tuple[int, ...],
         *params: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return backward_kernel(x, checkpoints, params, grad_y, grad_after, *call, wanted)
+        run = _run_backward if type(x) is Tensor else backward_kernel
+        return run(x, checkpoints, params, grad_y, grad_after, *call, wanted)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -133,7 +158,8 @@ class _Backward(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         raise BackendError(
-            "the compiled kernels have no second derivative; build the layer with backend='reference' for double backward"
+            "the compiled kernels have no second derivative; "
+            "build the layer with backend='reference' for double backward"
         )
 
     @staticmethod
@@ -142,8 +168,15 @@ class _Backward(Function):
         _refuse_mapped(in_dims[6:])
         V = info.batch_size
         folded = [_fold(tensor, dim, V) for tensor, dim in zip(tensors, in_dims[:4], strict=True)]
-        outputs = _Backward.apply(*folded, call, wanted, *arguments[6:])
+        outputs = _apply(_Backward, *folded, call, wanted, *arguments[6:])
         return tuple(_unfold(output, V) for output in outputs), (0, 0, 0)
+
+
+def _apply(function: type[Function], *arguments: Any) -> Any:
+    """Apply an autograd function, without torch's inspection of its signature where no transform needs it."""
+    if torch._C._are_functorch_transforms_active():
+        return function.apply(*arguments)
+    return super(Function, function).apply(*arguments)
 
 
 def neuron(
@@ -153,7 +186,7 @@ def neuron(
     if torch.compiler.is_compiling():
         return forward_kernel(x, state, params, key, backend, every)
     wanted = tuple(int(p.requires_grad) for p in params)
-    return _Forward.apply(x, state, (key, backend, every), wanted, *params)
+    return _apply(_Forward, x, state, (key, backend, every), wanted, *params)
 
 
 class _Bounded(Function):
