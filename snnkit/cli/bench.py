@@ -62,7 +62,7 @@ def _compare(size: int, threads: list[int], device: str, repeat: int, memory: bo
     from rich.table import Table
 
     from snnkit.cli import bench_neuron as bench
-    from snnkit.cli.console import progress
+    from snnkit.train.progress import Bar
 
     shape = (bench.T, bench.B, size)
     names = list(bench.available())
@@ -76,11 +76,11 @@ def _compare(size: int, threads: list[int], device: str, repeat: int, memory: bo
     with_memory = memory and device == "cpu"
     if with_memory:
         table.add_column("peak MB", justify="right")
-    with progress(f"N={size}", total=len(threads) + (len(names) if with_memory else 0)) as advance:
+    with Bar(len(threads) + (len(names) if with_memory else 0)) as bar:
         seconds = []
         for count in threads:
             seconds.append(bench.measure(names, shape, threads=count, device=device, repeat=repeat))
-            advance()
+            bar.advance(f"N={size}")
         for name in names:
             row = [name]
             for best in seconds:
@@ -89,7 +89,7 @@ def _compare(size: int, threads: list[int], device: str, repeat: int, memory: bo
                 row.append(f"{5 * 4 * bench.T * bench.B * size / seconds[0][name] / 1e9:,.0f}")
             if with_memory:
                 row.append(f"{bench.peak_memory(name, shape) / 1e6:.0f}")
-                advance()
+                bar.advance(f"memory of {name}")
             table.add_row(*row)
     return table
 
@@ -99,20 +99,20 @@ def _scaling(device: str, repeat: int) -> Table:
     from rich.table import Table
 
     from snnkit.cli import bench_neuron as bench
-    from snnkit.cli.console import progress
+    from snnkit.train.progress import Bar
 
     shapes = [(f"T={T}, B=16, N=512", (T, 16, 512)) for T in _STEPS]
     shapes += [(f"T=64, B=1, N={N:,}", (64, 1, N)) for N in _SIZES]
     table = Table(title="snnkit LIF, nanoseconds per neuron-step, one thread", title_justify="left")
     table.add_column("size")
     table.add_column("ns", justify="right")
-    with progress("scaling", total=len(shapes)) as advance:
+    with Bar(len(shapes)) as bar:
         for label, shape in shapes:
             steps = shape[0] * shape[1] * shape[2]
             rounds = repeat * max(1, 2_000_000 // steps)
             best = bench.measure(["snnkit LIF"], shape, threads=1, device=device, repeat=rounds)
             table.add_row(label, f"{1e9 * best['snnkit LIF'] / steps:.2f}")
-            advance()
+            bar.advance(label)
     return table
 
 

@@ -1,0 +1,5 @@
+"""`python -m snnkit`."""
+
+from snnkit.cli import main
+
+main()

@@ -1,0 +1,115 @@
+"""Commands and their options; the work is in the modules that each command imports."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snnkit import __version__
+from snnkit.cli import bench
+from snnkit.errors import SnnkitError
+
+app = typer.Typer(
+    help="Describe, simulate, train, convert and deploy spiking networks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(bench.app, name="bench")
+data_app = typer.Typer(help="The data sets that cards describe.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Root = Annotated[Path | None, typer.Option(help="folder of downloaded data; SNNKIT_DATA unless given")]
+
+
+def run(arguments: list[str]) -> None:
+    """Run one command and exit: 0, 1 for an error, 2 for a wrong call, 130 when interrupted."""
+    try:
+        app(arguments, prog_name="snnkit")
+    except SnnkitError as error:
+        if "--debug" in arguments:
+            raise
+        sys.exit(f"snnkit: {error}")
+
+
+def _version(show: bool) -> None:
+    if show:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
+) -> None:
+    """Describe, simulate, train, convert and deploy spiking networks."""
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="a TOML file; see examples/recipes")],
+    root: Root = None,
+    folder: Annotated[Path | None, typer.Option(help="where results go, in place of the recipe's")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="continue a run that was stopped")] = False,
+) -> None:
+    """Train what a recipe describes."""
+    from snnkit.cli import train as work
+
+    work.train(recipe, root=root, folder=folder, resume=resume)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="a network file, such as runs/train/net.h5")],
+    data: Annotated[str | None, typer.Option(help="data set; the one that it was trained on unless given")] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test")] = "test",
+    root: Root = None,
+) -> None:
+    """Measure a stored network on data."""
+    from snnkit.cli import train as work
+
+    work.evaluate(model, data=data, split=split, root=root)
+
+
+@app.command()
+def doctor(
+    model: Annotated[Path | None, typer.Argument(help="a network file, to see each layer's backend")] = None,
+) -> None:
+    """Show what is installed, what is missing and how to get it, and which backend runs each layer."""
+    from snnkit.cli import doctor as work
+
+    work.doctor(model)
+
+
+@app.command()
+def neuron(
+    name: Annotated[str | None, typer.Argument(help="a neuron, such as LIF; all of them unless given")] = None,
+    reset: Annotated[str | None, typer.Option(help="soft or hard")] = None,
+    kernel: Annotated[str | None, typer.Option(help="print its source: reference, cpu or cuda")] = None,
+    backward: Annotated[bool, typer.Option("--backward", help="with --kernel: the reverse of it")] = False,
+) -> None:
+    """Show a neuron's equations, parameters, source in the literature, and kernels."""
+    from snnkit.cli import neuron as work
+
+    work.neuron(name, reset=reset, kernel=kernel, backward=backward)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the data sets that snnkit knows."""
+    from snnkit.cli import data as work
+
+    work.list_cards()
+
+
+@data_app.command("show")
+def data_show(name: Annotated[str, typer.Argument(help="a data set, such as digits")]) -> None:
+    """Show a data set's card."""
+    from snnkit.cli import data as work
+
+    work.show_card(name)

@@ -1,0 +1,127 @@
+"""`snnkit train` and `snnkit evaluate`: from a recipe to a stored network, and back to its figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import snnkit
+from snnkit.data import Split, encode
+from snnkit.errors import DataError, RecipeError, nearest
+from snnkit.files import about, save_results
+from snnkit.train import Recipe, TrainSettings, build_network, fit, read_recipe
+from snnkit.train import evaluate as measure
+from snnkit.train.history import Epoch
+
+ENCODERS: Mapping[str, Callable[..., Tensor]] = {
+    function.__name__: function for function in (encode.constant, encode.rate, encode.latency)
+}
+"""How a recipe's images become sequences."""
+
+_SPLITS = ("train", "validation", "test")
+
+
+def encoder(name: str, steps: int, options: Mapping[str, Any]) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """Return the function that turns images and a generator into sequences [T, B, …].
+
+    Raises:
+        RecipeError: an unknown encoder, or an option that it does not take.
+    """
+    if name not in ENCODERS:
+        raise RecipeError(f"no encoder {name!r}{nearest(name, ENCODERS)}; known: {', '.join(ENCODERS)}")
+    function = ENCODERS[name]
+    takes = set(inspect.signature(function).parameters) - {"images", "steps", "generator"}
+    for option in options:
+        if option not in takes:
+            listed = f"it takes {', '.join(sorted(takes))}" if takes else "it takes none"
+            raise RecipeError(f"encoder {name} has no option {option!r}{nearest(option, takes)}; {listed}")
+    draws = "generator" in inspect.signature(function).parameters
+
+    def run(images: Tensor, generator: torch.Generator) -> Tensor:
+        extra = {"generator": generator} if draws else {}
+        return function(images, steps=steps, **options, **extra)
+
+    return run
+
+
+def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -> None:
+    """Train what a recipe describes; write the network, its history and its figures."""
+    console = Console()
+    recipe = read_recipe(path)
+    target = folder or Path(recipe.output.folder)
+    code = encoder(recipe.data.encoder, recipe.data.steps, recipe.data.options)
+    data = snnkit.data.load(recipe.data.name, root or recipe.data.root)
+    net = build_network(recipe.network, seed=recipe.train.seed)
+
+    def report(epoch: Epoch) -> None:
+        console.print(
+            f"epoch {epoch.epoch:3}  loss {epoch.train_loss:.4f}  accuracy {epoch.train_accuracy:.1%}  "
+            f"validation {epoch.validation_accuracy or 0:.1%}  {epoch.seconds:.1f} s",
+            highlight=False,
+        )
+
+    history = fit(
+        net,
+        _pair(data.train),
+        validation=_pair(data.validation),
+        settings=recipe.train,
+        encode=code,
+        folder=target,
+        resume=resume,
+        on_epoch=report,
+    )
+    found = measure(net, _pair(data.validation), encode=code, mode=_mode(recipe.train), seed=recipe.train.seed)
+    snnkit.save(net, target / "net.h5", metadata=_notes(recipe))
+    columns = [field.name for field in dataclasses.fields(history.epochs[0])]
+    table = {name: [value for value in history[name] if value is not None] for name in columns}
+    save_results(target / "results.h5", {"history": table, "validation_accuracy": found.accuracy})
+    console.print(f"validation accuracy {found.accuracy:.2%} at epoch {history.best}; wrote {target / 'net.h5'}")
+    console.print(f"next: snnkit evaluate {target / 'net.h5'}")
+
+
+def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) -> None:
+    """Print what a stored network does on a split of a data set."""
+    net = snnkit.load(model)
+    notes = about(model).metadata
+    name = data or notes.get("data")
+    if not isinstance(name, str):
+        raise DataError(f"{model} does not say what it was trained on; name it with --data")
+    if split not in _SPLITS:
+        raise DataError(f"no split {split!r}{nearest(split, _SPLITS)}; known: {', '.join(_SPLITS)}")
+    code = encoder(notes.get("encoder", "constant"), notes.get("steps", 16), notes.get("options", {}))
+    part = getattr(snnkit.data.load(name, root), split)
+    found = measure(net, _pair(part), encode=code, mode=notes.get("read", "rate"))
+    table = Table(title=f"{model} on {name}, {split}", title_justify="left", show_header=False, box=None)
+    table.add_row("samples", str(found.samples))
+    table.add_row("accuracy", f"{found.accuracy:.2%}")
+    for steps in sorted({1, len(found.accuracy_over_time) // 2, len(found.accuracy_over_time)} - {0}):
+        table.add_row(f"accuracy after {steps} steps", f"{found.accuracy_over_time[steps - 1]:.2%}")
+    table.add_row("spikes per sample", f"{found.spikes_per_sample:.1f}")
+    Console().print(table)
+
+
+def _notes(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "data": recipe.data.name,
+        "encoder": recipe.data.encoder,
+        "steps": recipe.data.steps,
+        "options": dict(recipe.data.options),
+        "read": _mode(recipe.train),
+        "seed": recipe.train.seed,
+    }
+
+
+def _mode(settings: TrainSettings) -> str:
+    return settings.read or (settings.loss if isinstance(settings.loss, str) else "rate")
+
+
+def _pair(split: Split) -> tuple[Tensor, Tensor]:
+    return split.images, split.labels
