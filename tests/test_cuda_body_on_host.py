@@ -114,7 +114,7 @@ def test_both_targets_have_the_same_body() -> None:
         for program in programs([attached(neuron)], deep=True):
             texts = [program.source(target).removeprefix(c_source.prelude(target)) for target in ("cuda", "host")]
             assert texts[0] == texts[1] == program.body, label
-    macros = [c_source.prelude(target).split("constexpr", 1) for target in ("cuda", "host")]
+    macros = [c_source.prelude(target).split("enum", 1) for target in ("cuda", "host")]
     assert macros[0][1] == macros[1][1], "the preludes differ by more than macros"
     for line in (line for head, _ in macros for line in head.splitlines()):
         assert not line or line.startswith(("// generated", "#define SNNKIT_", "#include <math.h>")), line

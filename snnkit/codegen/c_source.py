@@ -58,7 +58,7 @@ _MACROS = {
 
 _COMMON = f"""\
 
-constexpr int STRETCH = {STRETCH}, MARKS = {MARKS}, AHEAD = {AHEAD};
+enum {{ STRETCH = {STRETCH}, MARKS = {MARKS}, AHEAD = {AHEAD} }};
 
 struct snnkit_bfloat16 {{ unsigned short bits; }};
 struct snnkit_float16 {{ unsigned short bits; }};
