@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conformance import drive
 from torch import Tensor
 
 from snnkit.codegen import c_source, cuda, operators
@@ -98,7 +99,7 @@ def data(kernel: Kernel, T: int, M: int) -> tuple[Tensor, Tensor, list[Tensor], 
     states, params = kernel.neuron.states, kernel.neuron.params
     state = torch.tensor([*states.values()]).unsqueeze(1) + 0.1 * torch.rand(len(states), M)
     vectors = [torch.full((M if k % 2 else 1,), p.default) for k, p in enumerate(params.values())]
-    return torch.randn(T, M) + 0.3, state, vectors, (torch.randn(T, M), torch.randn(len(states), M))
+    return drive(kernel.neuron, (T, M), seed=T), state, vectors, (torch.randn(T, M), torch.randn(len(states), M))
 
 
 def gradients(kernel: Kernel, every: int, inputs: tuple) -> tuple[Tensor, ...]:

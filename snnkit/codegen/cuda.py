@@ -70,9 +70,8 @@ def _launch(program: Program, device: torch.device, columns: int, arguments: Seq
     import cupy
     import numpy as np
 
-    values = [
-        a.data_ptr() if isinstance(a, Tensor) else np.float32(a) if isinstance(a, float) else a for a in arguments
-    ]
+    plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
+    values = [np.float32(a) if isinstance(a, float) else np.int64(a) for a in plain]
     threads = _threads(columns)
     # CuPy takes the device and the stream that are current; it loads a kernel once on each device.
     with torch.cuda.device(device), cupy.cuda.Stream.from_external(torch.cuda.current_stream(device)):
