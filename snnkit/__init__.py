@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snnkit import baseline, data, deploy, neuron, report, synapse, train
+    from snnkit import baseline, data, deploy, files, neuron, report, synapse, train
     from snnkit.data import encode
     from snnkit.errors import SnnkitError
     from snnkit.files import load, save
@@ -33,7 +33,7 @@ _HOME = {
     "save": "snnkit.files",
     "surrogate": "snnkit.neuron",
 }
-_PACKAGES = ("baseline", "data", "deploy", "neuron", "report", "synapse", "train")
+_PACKAGES = ("baseline", "data", "deploy", "files", "neuron", "report", "synapse", "train")
 __all__ = [
     "Network",
     "Recurrent",
@@ -45,6 +45,7 @@ __all__ = [
     "deploy",
     "diagnose",
     "encode",
+    "files",
     "initialise",
     "load",
     "neuron",
