@@ -29,22 +29,18 @@ def _backend(name: str) -> Any:
     return cuda
 
 
-@torch.library.custom_op("snnkit::neuron", mutates_args=())
-def forward_kernel(
+def _forward(
     x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run kernel `key` over x [T, M] from state [S, M]; see `cpu.forward` for shapes."""
-    return _run_forward(x, state, params, key, backend, every)
-
-
-def _run_forward(
-    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
-) -> tuple[Tensor, Tensor, Tensor]:
     kernel = known(key)
     result = _backend(backend).forward(kernel, x, state, params, every)
     if backend == "cpu" and check_finite() and not np.isfinite(result[1].numpy()).all():
         raise InputError(_not_finite(kernel, x, state))
     return result
+
+
+forward_kernel = torch.library.custom_op("snnkit::neuron", _forward, mutates_args=())
 
 
 @forward_kernel.register_fake
@@ -55,8 +51,7 @@ def _(
     return x.new_empty(x.shape), torch.empty_like(state), checkpoints
 
 
-@torch.library.custom_op("snnkit::neuron_backward", mutates_args=())
-def backward_kernel(
+def _backward(
     x: Tensor,
     checkpoints: Tensor,
     params: Sequence[Tensor],
@@ -68,22 +63,11 @@ def backward_kernel(
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run kernel `key` backward; see `cpu.backward` for shapes."""
-    return _run_backward(x, checkpoints, params, grad_y, grad_after, key, backend, every, wanted)
-
-
-def _run_backward(
-    x: Tensor,
-    checkpoints: Tensor,
-    params: Sequence[Tensor],
-    grad_y: Tensor,
-    grad_after: Tensor,
-    key: str,
-    backend: str,
-    every: int,
-    wanted: Sequence[int],
-) -> tuple[Tensor, Tensor, Tensor]:
     flags = tuple(bool(flag) for flag in wanted)
     return _backend(backend).backward(known(key), x, checkpoints, params, (grad_y, grad_after), every, flags)
+
+
+backward_kernel = torch.library.custom_op("snnkit::neuron_backward", _backward, mutates_args=())
 
 
 @backward_kernel.register_fake
@@ -108,7 +92,7 @@ class _Forward(Function):
     def forward(
         x: Tensor, state: Tensor, call: tuple[str, str, int], wanted: tuple[int, ...], *params: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        run = _run_forward if type(x) is Tensor else forward_kernel
+        run = _forward if type(x) is Tensor else forward_kernel
         return run(x, state, params, *call)
 
     @staticmethod
@@ -148,7 +132,7 @@ class _Backward(Function):
         wanted: tuple[int, ...],
         *params: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        run = _run_backward if type(x) is Tensor else backward_kernel
+        run = _backward if type(x) is Tensor else backward_kernel
         return run(x, checkpoints, params, grad_y, grad_after, *call, wanted)
 
     @staticmethod
@@ -221,7 +205,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tens
     ctx.save_for_backward(x, output[2], *params)
 
 
-def _backward(ctx: Any, grad_y: Tensor, grad_after: Tensor, _: Tensor) -> tuple[Any, ...]:
+def _differentiate(ctx: Any, grad_y: Tensor, grad_after: Tensor, _: Tensor) -> tuple[Any, ...]:
     x, checkpoints, *params = ctx.saved_tensors
     wanted = [int(need) for need in ctx.needs_input_grad[2]]
     grads = backward_kernel(x, checkpoints, params, grad_y, grad_after, *ctx.call, wanted)
@@ -229,7 +213,7 @@ def _backward(ctx: Any, grad_y: Tensor, grad_after: Tensor, _: Tensor) -> tuple[
 
 
 # A compiler traces the operator with this gradient; it cannot see through one autograd function inside another.
-forward_kernel.register_autograd(_backward, setup_context=_setup)
+forward_kernel.register_autograd(_differentiate, setup_context=_setup)
 
 
 def _sums(totals: Tensor, params: Sequence[Tensor], wanted: Sequence[int]) -> list[Tensor | None]:
