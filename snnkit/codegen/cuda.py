@@ -8,9 +8,11 @@ cache on disk, by source and options; the source itself is written beside snnkit
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -67,8 +69,7 @@ def backward(
 
 def _launch(program: Program, device: torch.device, columns: int, arguments: Sequence[Tensor | int | float]) -> None:
     """Put a kernel on torch's current stream of a device, a thread for each column."""
-    import cupy
-    import numpy as np
+    cupy = importlib.import_module("cupy")
 
     plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     values = [np.float32(a) if isinstance(a, float) else np.int64(a) for a in plain]
@@ -80,8 +81,7 @@ def _launch(program: Program, device: torch.device, columns: int, arguments: Seq
 
 @functools.cache
 def _function(program: Program) -> Any:
-    import cupy
-
+    cupy = importlib.import_module("cupy")
     source = program.source("cuda")
     cache.write(cache.folder() / f"{program.name}.cu", source)
     return cupy.RawModule(code=source, options=OPTIONS).get_function(program.name)
