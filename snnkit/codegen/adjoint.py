@@ -217,7 +217,7 @@ def from_sympy(expression: Any) -> Expression:
         return _product(expression)
     if expression.is_Pow:
         return _power(*expression.args)
-    return Call(type(expression).__name__, tuple(from_sympy(argument) for argument in expression.args))
+    return Call(type(expression).__name__.lower(), tuple(from_sympy(argument) for argument in expression.args))
 
 
 def _sum(terms: list[Expression]) -> Expression:
@@ -268,12 +268,15 @@ def _power(base: Any, exponent: Any) -> Expression:
     value = float(exponent) if exponent.is_number else math.nan
     if value < 0:
         return Call("div", (Number(1.0), from_sympy(1 / sympy.Pow(base, exponent))))
-    if value == 0.5:
-        return Call("sqrt", (from_sympy(base),))
-    if value == int(value):
-        tree = from_sympy(base)
-        result = tree
-        for _ in range(int(value) - 1):
-            result = Call("mul", (result, tree))
-        return result
-    raise TypeError(f"{base}**{exponent}")
+    if not value < math.inf:
+        raise TypeError(f"{base}**{exponent}")
+    root = from_sympy(base)
+    factors, rest = [root] * int(value), value % 1
+    while rest:
+        root, rest = Call("sqrt", (root,)), 2 * rest
+        if rest >= 1:
+            factors, rest = [*factors, root], rest - 1
+    result = factors[0]
+    for factor in factors[1:]:
+        result = Call("mul", (result, factor))
+    return result
