@@ -46,7 +46,7 @@ def forward(
     function = _compile(kernel, _real(state), None)
     y = empty((T, M), x.dtype)
     checkpoints = empty((-(-T // every), len(state), M), state.dtype)
-    vectors = _vectors(params)
+    vectors = _vectors(params, _real(state))
     for first, last in _chunks(x, every):
         x_rows, y_rows = _wide(rows(x[first:last])), _wide_like(y[first:last])
         after = torch.empty_like(state)
@@ -83,7 +83,7 @@ def backward(
     grad_y, grad_state = grads
     grad_x = empty((T, M), x.dtype)
     grad_params = torch.zeros((max(1, sum(wanted)), M), dtype=checkpoints.dtype)
-    vectors = _vectors(params)
+    vectors = _vectors(params, real)
     surrogate = np.array(list(kernel.surrogate.params.values()) or [0.0], dtype=real)
     grad_state = grad_state.contiguous()
     for first, last in reversed(_chunks(x, every)):
@@ -115,8 +115,8 @@ def _real(tensor: Tensor) -> str:
     return "float64" if tensor.dtype == torch.float64 else "float32"
 
 
-def _vectors(params: Sequence[Tensor]) -> tuple[Any, ...]:
-    return tuple(p.detach().contiguous().numpy() for p in params) or (np.zeros(1, dtype=np.float32),)
+def _vectors(params: Sequence[Tensor], real: str) -> tuple[Any, ...]:
+    return tuple(p.detach().contiguous().numpy() for p in params) or (np.zeros(1, dtype=real),)
 
 
 def _chunks(x: Tensor, every: int) -> list[tuple[int, int]]:
