@@ -71,6 +71,7 @@ def check_backend(case: Case, backend: str, dtype: torch.dtype, shape: tuple[int
     expected = _run(case, "reference", dtype, shape, seed, "cpu")
     found = _run(case, backend, dtype, shape, seed, device)
     exact = not uses(case.neuron, TRANSCENDENTAL)
+    magnitude = max(1.0, *(float(v.abs().max()) for name, v in expected.items() if name.startswith("state")))
     for name, value in expected.items():
         other = found[name].cpu()
         assert other.dtype == value.dtype and other.shape == value.shape, name
@@ -81,17 +82,33 @@ def check_backend(case: Case, backend: str, dtype: torch.dtype, shape: tuple[int
         # A gradient may be too large for half precision; it is so in both.
         finite = value.isfinite()
         assert torch.equal(other.isfinite(), finite), f"{name} is infinite in other places"
-        # A sum over time of terms of order one keeps their rounding where they cancel.
-        size = max(float(value[finite].abs().max()), 1.0)
-        error = float((other[finite].double() - value[finite].double()).abs().max()) / size
+        # A sum over time keeps the rounding of its terms, which are of the order of the states, where they cancel.
+        size = max(float(value[finite].abs().max()), magnitude)
+        error = _apart(other, value, finite) / size
         # Where the last bit of a function differs, the sums that a gradient is made of start from other terms.
         steps = 8 if exact else 64
-        assert error <= steps * STEP_ERROR[kind], f"{name} is off by {error:.1e} of its largest value"
+        if error <= steps * STEP_ERROR[kind]:
+            continue
+        # Long sums of large terms that cancel: both round, and the backend may be no worse than the reference.
+        truth = _run(case, "reference", dtype, shape, seed, "cpu", wider=True)[name]
+        ours, theirs = (_apart(v, truth, finite) / size for v in (other, value))
+        assert ours <= 4 * theirs, f"{name} is off by {ours:.1e} of its largest value, the reference by {theirs:.1e}"
+
+
+def _apart(a: Tensor, b: Tensor, where: Tensor) -> float:
+    return float((a[where].double() - b[where].double()).abs().max())
 
 
 def _run(
-    case: Case, backend: str, dtype: torch.dtype, shape: tuple[int, int, int], seed: int, device: str
+    case: Case,
+    backend: str,
+    dtype: torch.dtype,
+    shape: tuple[int, int, int],
+    seed: int,
+    device: str,
+    wider: bool = False,
 ) -> dict[str, Tensor]:
+    """Return everything that comes out of a run; `wider` computes it in float64 from the same numbers."""
     T, B, N = shape
     generator = torch.Generator().manual_seed(seed + 1)
     params: dict[str, Any] = {}
@@ -106,14 +123,15 @@ def _run(
         backend=backend,
         **params,
     ).to(device)
-    wide = torch.float64 if dtype == torch.float64 else torch.float32
-    x = drive(case.neuron, shape, seed, dtype).to(device).requires_grad_()
+    wide = torch.float64 if wider or dtype == torch.float64 else torch.float32
+    inner = torch.float64 if wider else dtype
+    x = drive(case.neuron, shape, seed, dtype).to(device, inner).requires_grad_()
     start = {
         name: (value + 0.1 * torch.rand(B, N, generator=generator)).to(device, wide).requires_grad_()
         for name, value in case.neuron.states.items()
     }
     y, after = layer.run(x, start)
-    upstream = torch.randn(shape, generator=generator).to(device, dtype)
+    upstream = torch.randn(shape, generator=generator).to(dtype).to(device, inner)
     last = [torch.randn(B, N, generator=generator).to(device, wide) for _ in after]
     torch.autograd.backward([y, *after.values()], [upstream, *last])
     result = {"output": y.detach(), **{f"state {k}": v.detach() for k, v in after.items()}}
@@ -146,7 +164,10 @@ def check_finite_differences(case: Case, seed: int = 0, T: int = 7, M: int = 6) 
     state = state + 0.1 * torch.rand(state.shape, generator=generator, dtype=torch.float64)
     params = [torch.tensor([inside(p)], dtype=torch.float64) for p in case.neuron.params.values()]
     inputs = [x, state, *params]
-    weights = [torch.randn(T, M, generator=generator, dtype=torch.float64), torch.randn(state.shape, generator=generator)]
+    weights = [
+        torch.randn(T, M, generator=generator, dtype=torch.float64),
+        torch.randn(state.shape, generator=generator),
+    ]
 
     def loss(values: list[Tensor], frozen: Tensor | None) -> Tensor:
         y, after, _ = reference.forward(

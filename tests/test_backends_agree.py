@@ -17,13 +17,7 @@ CASES = cases()
 DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
 
 
-@pytest.fixture(autouse=True)
-def nan_in_fresh_memory():
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    assert torch.empty(3).isnan().all()
-    yield
-    torch.use_deterministic_algorithms(False)
+pytestmark = pytest.mark.usefixtures("nan_in_fresh_memory")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.label)
@@ -49,7 +43,7 @@ def test_every_size_in_every_type(shape: tuple[int, int, int], dtype: torch.dtyp
         check_backend(case, backend, dtype, shape)
 
 
-USER_FILE = '''
+USER_FILE = """
 from snnkit.neuron import Neuron, Param
 
 mine = Neuron(
@@ -66,7 +60,7 @@ mine = Neuron(
     reset=["lambda_ = lambda_ - s * exp", "E = E - w * s * max(E, 0)"],
     reference="a file outside the package",
 )
-'''
+"""
 
 
 def test_a_neuron_of_a_user_joins_the_suite(tmp_path: Path) -> None:
