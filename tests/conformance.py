@@ -109,7 +109,7 @@ def _run(
     wider: bool = False,
 ) -> dict[str, Tensor]:
     """Return everything that comes out of a run; `wider` computes it in float64 from the same numbers."""
-    T, B, N = shape
+    _, B, N = shape
     generator = torch.Generator().manual_seed(seed + 1)
     params: dict[str, Any] = {}
     for name, p in case.neuron.params.items():

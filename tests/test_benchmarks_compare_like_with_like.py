@@ -19,7 +19,7 @@ def test_peers_give_the_same_spikes(name: str) -> None:
 def test_a_peer_that_differs_stops_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = bench.Contender(lambda: torch.relu, bench.PEERS["SpikingJelly LIFNode"].same)
     monkeypatch.setattr(bench, "PEERS", {"wrong": wrong})
-    with pytest.raises(SnnkitError, match="wrong and snnkit differ in .* outputs"):
+    with pytest.raises(SnnkitError, match=r"wrong and snnkit differ in .* outputs"):
         bench.gate(["wrong"])
 
 
@@ -42,17 +42,17 @@ def test_peak_memory_counts_what_a_pass_adds() -> None:
     tensor = 4 * 200 * 16 * 4096
     assert 1.9 * tensor < bench.peak_memory("torch.relu", shape) < 4 * tensor
     assert bench.peak_memory("snnkit LIF", shape) < bench.peak_memory("SpikingJelly LIFNode", shape)
-    with pytest.raises(SnnkitError, match="the memory of nobody could not be measured"):
+    with pytest.raises(SnnkitError, match=r"the memory of nobody could not be measured"):
         bench.peak_memory("nobody", shape)
 
 
 def test_unknown_contenders_are_named() -> None:
-    with pytest.raises(SnnkitError, match="no contender 'snnkit LF'; did you mean 'snnkit LIF'"):
+    with pytest.raises(SnnkitError, match=r"no contender 'snnkit LF'; did you mean 'snnkit LIF'"):
         bench.check_names(["snnkit LF"])
 
 
 def test_the_command_prints_machine_gate_and_ratios(run_python, tmp_path) -> None:
-    options = "--sizes 16 --threads 1 --repeat 1 --no-scaling --no-memory --out table.txt".split()
+    options = ["--sizes", "16", "--threads", "1", "--repeat", "1", "--no-scaling", "--no-memory", "--out", "table.txt"]
     done: subprocess.CompletedProcess[str] = run_python("-m", "snnkit", "bench", "neuron", *options, timeout=110)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "table.txt").read_text()

@@ -64,7 +64,7 @@ def test_recording_shows_what_a_run_did() -> None:
     torch.testing.assert_close(traces["4.1.a"][-1], end["4"]["1"]["layer"]["a"])
     assert traces["1"].shape == (9, 5, 4, 4, 4) and set(traces["1"].unique().tolist()) == {0.0, 1.0}
     assert list(net.record(x, ["1.i", "4.1"])) == ["1.i", "4.1"]
-    with pytest.raises(InputError, match="nothing to record as '1.w'; did you mean '1.v'"):
+    with pytest.raises(InputError, match=r"nothing to record as '1.w'; did you mean '1.v'"):
         net.record(x, ["1.w"])
 
 
