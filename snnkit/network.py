@@ -54,7 +54,7 @@ class Network(nn.Sequential):
             check_lengths(lengths, x)
         known = self._known(state)
         after: State = {}
-        for name, module in self.named_children():
+        for name, module in self._modules.items():
             if stateful(module):
                 x, after[name] = module.run(x, known.get(name), lengths=lengths)  # pyright: ignore[reportCallIssue]
             else:
@@ -85,7 +85,7 @@ class Network(nn.Sequential):
         known = self._known(state)
         found: dict[str, Tensor] = {}
         with torch.no_grad():
-            for name, module in self.named_children():
+            for name, module in self._modules.items():
                 if isinstance(module, Network):
                     found.update({f"{name}.{k}": v for k, v in module.record(x, None, known.get(name)).items()})
                     x, _ = module.run(x, known.get(name))
@@ -103,7 +103,7 @@ class Network(nn.Sequential):
     def _known(self, state: State | None) -> State:
         if state is None:
             return {}
-        expected = {name for name, module in self.named_children() if stateful(module)}
+        expected = {name for name, module in self._modules.items() if stateful(module)}
         if not isinstance(state, dict) or set(state) != expected:
             came = sorted(state) if isinstance(state, dict) else type(state).__name__
             raise InputError(f"the state of this network is a dict of {sorted(expected)}, not {came}")

@@ -153,3 +153,11 @@ def test_an_expanded_input_and_gradient_are_read_in_place() -> None:
     layer(still).mean(0).sum().backward()
     layer(moving).mean(0).sum().backward()
     torch.testing.assert_close(image.grad, moving.grad.sum(0))
+
+
+def test_a_layer_used_twice_runs_twice_with_a_state_each() -> None:
+    shared = snnkit.LIF(tau=2.0)
+    x = torch.rand(10, 2, 3) * 4
+    y, state = snnkit.Network(shared, shared).run(x)
+    assert torch.equal(y, shared(shared(x)))
+    assert set(state) == {"0", "1"} and not torch.equal(state["0"]["v"], state["1"]["v"])

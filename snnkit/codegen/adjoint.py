@@ -159,7 +159,7 @@ def _lower_all(named: Sequence[tuple[Any, Any]], names: Sequence[str], outputs: 
     """Turn named intermediate gradients and final ones into assignments, sharing common subexpressions."""
     temporaries = (sympy.Symbol(f"k{j}", real=True) for j in range(10_000))
     shared, reduced = sympy.cse([e for _, e in named] + list(outputs), symbols=temporaries, order="none")
-    ready = {symbol: expression for symbol, expression in shared}
+    ready: dict[Any, Any] = dict(shared)
     goals = list(zip([symbol for symbol, _ in named], reduced, strict=False))
     goals += list(zip((sympy.Symbol(name, real=True) for name in names), reduced[len(named) :], strict=True))
     lines: list[Assign] = []
@@ -170,7 +170,7 @@ def _lower_all(named: Sequence[tuple[Any, Any]], names: Sequence[str], outputs: 
         if symbol in done or symbol not in pending:
             return
         done.add(symbol)
-        for other in sorted(set(pending[symbol].free_symbols), key=str):
+        for other in sorted(pending[symbol].free_symbols, key=str):
             emit(other)
         lines.append(Assign(_rename_temporary(symbol.name), from_sympy(pending[symbol])))
 

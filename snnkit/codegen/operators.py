@@ -160,7 +160,8 @@ def _apply(function: type[Function], *arguments: Any) -> Any:
     """Apply an autograd function, without torch's inspection of its signature where no transform needs it."""
     if torch._C._are_functorch_transforms_active():
         return function.apply(*arguments)
-    return super(Function, function).apply(*arguments)
+    plain: Any = super(Function, function)
+    return plain.apply(*arguments)
 
 
 def neuron(
