@@ -158,13 +158,13 @@ def _partials(line: Assign, slope: _SlopeOf) -> list[tuple[str, Any]]:
 def _lower_all(named: Sequence[tuple[Any, Any]], names: Sequence[str], outputs: Sequence[Any]) -> list[Assign]:
     """Turn named intermediate gradients and final ones into assignments, sharing common subexpressions."""
     temporaries = (sympy.Symbol(f"k{j}", real=True) for j in range(10_000))
-    shared, reduced = sympy.cse([e for _, e in named] + list(outputs), symbols=temporaries, order="none")
-    ready: dict[Any, Any] = dict(shared)
+    found: Any = sympy.cse([e for _, e in named] + list(outputs), symbols=temporaries, order="none")
+    shared, reduced = found
     goals = list(zip([symbol for symbol, _ in named], reduced, strict=False))
     goals += list(zip((sympy.Symbol(name, real=True) for name in names), reduced[len(named) :], strict=True))
     lines: list[Assign] = []
     done: set[Any] = set()
-    pending = {**ready, **dict(goals)}
+    pending = dict([*shared, *goals])
 
     def emit(symbol: Any) -> None:
         if symbol in done or symbol not in pending:
