@@ -27,13 +27,27 @@ Root = Annotated[Path | None, typer.Option(help="folder of downloaded data; SNNK
 
 
 def run(arguments: list[str]) -> None:
-    """Run one command and exit: 0, 1 for an error, 2 for a wrong call, 130 when interrupted."""
+    """Run one command and exit: 0, 1 for an error or an interruption, 2 for a wrong call.
+
+    An error is one line on stderr, wherever it comes from; `--debug`, before or after the command, shows where.
+    """
+    debug = "--debug" in arguments
     try:
-        app(arguments, prog_name="snnkit")
-    except SnnkitError as error:
-        if "--debug" in arguments:
+        app([word for word in arguments if word != "--debug"], prog_name="snnkit")
+    except Exception as error:
+        if debug:
             raise
-        sys.exit(f"snnkit: {error}")
+        sys.exit(f"snnkit: {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    """Return an error as one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SnnkitError):
+        return text
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"unexpected {type(error).__name__}: {text}; add --debug to see where"
 
 
 def _version(show: bool) -> None:
@@ -44,10 +58,22 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _options(
-    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks of errors")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")] = False,
 ) -> None:
     """Describe, simulate, train, convert and deploy spiking networks."""
+
+
+@app.command()
+def demo(
+    seeds: Annotated[int, typer.Option(min=1, help="pairs of networks, for a mean and its spread")] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="train for seconds, to see that all works")] = False,
+    out: Annotated[Path, typer.Option(help="folder of the network, the figures and report.html")] = Path("snnkit-demo"),
+) -> None:
+    """Train a spiking network and its ANN counterpart on real digits; measure both; write a report."""
+    from snnkit.cli.demo import command as work
+
+    work.demo(seeds=seeds, quick=quick, out=out)
 
 
 @app.command()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from snnkit import cards
+from snnkit.cli.console import standard
 from snnkit.data.card import names, read
 
 
@@ -17,7 +17,7 @@ def list_cards() -> None:
     for name in names():
         card = read(name)
         table.add_row(name, card.title, card.licence)
-    Console().print(table)
+    standard().print(table)
 
 
 def show_card(name: str) -> None:

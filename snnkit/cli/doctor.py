@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import platform
 import shutil
 from importlib import metadata
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
 import snnkit
 from snnkit import settings
+from snnkit.cli.console import standard
+from snnkit.cli.machine import processor, system
 from snnkit.codegen import backends, cache
 from snnkit.spiking import Spiking
 
@@ -23,9 +25,10 @@ _PACKAGES = (
     ("numba", "CPU kernels", "pip install numba"),
     ("sympy", "derivatives of new neurons", "pip install sympy"),
     ("h5py", "network files", "pip install h5py"),
-    ("lightning-fabric", "training", "pip install lightning-fabric"),
-    ("scikit-learn", "the digits of the demo", "pip install scikit-learn"),
-    ("cupy-cuda13x", "CUDA kernels", "pip install 'snnkit[cuda]'"),
+    ("lightning_fabric", "training", "pip install lightning-fabric"),
+    ("sklearn", "the digits of the demo", "pip install scikit-learn"),
+    ("matplotlib", "reports", "pip install matplotlib"),
+    ("cupy", "CUDA kernels", "pip install 'snnkit[cuda]'"),
     ("tonic", "event data", "pip install 'snnkit[events]'"),
     ("nir", "interchange", "pip install 'snnkit[nir]'"),
     ("spikingjelly", "models in and out, benchmarks", "pip install 'snnkit[interop]'"),
@@ -33,23 +36,25 @@ _PACKAGES = (
     ("snntorch", "models in and out, benchmarks", "pip install 'snnkit[interop]'"),
     ("tensorboard", "TensorBoard logs", "pip install tensorboard"),
 )
+"""Module, what it is for, and how to get it."""
 
 
 def doctor(model: Path | None) -> None:
     """Print the machine, the packages, the backends, and what runs each layer of a network."""
-    console = Console()
+    console = standard()
     net = None if model is None else snnkit.load(model)
-    console.print(_facts())
-    console.print(_packages())
-    console.print(_backends())
+    tables = [_facts(), _packages(), _backends()]
     if net is not None:
-        console.print(_layers(net, str(model)))
+        tables.append(_layers(net, str(model)))
+    for table in tables:
+        console.print(table)
+        console.print()
 
 
 def _facts() -> Table:
     table = _table(f"snnkit {snnkit.__version__}", "", "")
     table.show_header = False
-    table.add_row("machine", f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}")
+    table.add_row("machine", f"{processor()}, {platform.machine()}, {system()}")
     table.add_row("Python", platform.python_version())
     table.add_row("threads", f"{torch.get_num_threads()} (torch.set_num_threads changes it)")
     table.add_row("huge pages", _huge_pages())
@@ -72,11 +77,13 @@ def _huge_pages() -> str:
 
 def _packages() -> Table:
     table = _table("packages", "package", "version", "for", "to get it")
-    for name, use, command in _PACKAGES:
-        try:
-            table.add_row(name, metadata.version(name), use, "")
-        except metadata.PackageNotFoundError:
-            table.add_row(name, "[yellow]missing[/yellow]", use, command.replace("[", r"\["))
+    sources = metadata.packages_distributions()
+    for module, use, command in _PACKAGES:
+        if importlib.util.find_spec(module) is None:
+            table.add_row(module, "[yellow]missing[/yellow]", use, escape(command))
+        else:
+            package = sources.get(module, [module])[0]
+            table.add_row(package, metadata.version(package), use, "")
     return table
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from snnkit.cli.console import standard
 from snnkit.errors import NeuronError, nearest
 from snnkit.neuron import FAMILIES, Neuron, Param, family, surrogate
 
@@ -18,7 +19,7 @@ KERNELS = ("reference", "cpu", "cuda")
 
 def neuron(name: str | None, *, reset: str | None, kernel: str | None, backward: bool) -> None:
     """Print the catalogue, or one neuron, or one of its kernels."""
-    console = Console()
+    console = standard()
     if name is None:
         console.print(_catalogue())
         return

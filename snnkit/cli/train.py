@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import snnkit
+from snnkit.cli.console import standard
 from snnkit.data import Split, encode
 from snnkit.errors import DataError, RecipeError, nearest
 from snnkit.files import about, save_results
@@ -22,10 +23,11 @@ from snnkit.train import evaluate as measure
 from snnkit.train.history import Epoch
 
 ENCODERS: Mapping[str, Callable[..., Tensor]] = {
-    function.__name__: function for function in (encode.constant, encode.rate, encode.latency)
+    function.__name__: function for function in (encode.constant, encode.rate, encode.latency, encode.population)
 }
 """How a recipe's images become sequences."""
 
+_SAMPLES = 256
 _SPLITS = ("train", "validation", "test")
 
 
@@ -38,12 +40,13 @@ def encoder(name: str, steps: int, options: Mapping[str, Any]) -> Callable[[Tens
     if name not in ENCODERS:
         raise RecipeError(f"no encoder {name!r}{nearest(name, ENCODERS)}; known: {', '.join(ENCODERS)}")
     function = ENCODERS[name]
-    takes = set(inspect.signature(function).parameters) - {"images", "steps", "generator"}
+    _, *parameters = inspect.signature(function).parameters
+    takes = [parameter for parameter in parameters if parameter not in ("steps", "generator")]
     for option in options:
         if option not in takes:
-            listed = f"it takes {', '.join(sorted(takes))}" if takes else "it takes none"
+            listed = f"it takes {', '.join(takes)}" if takes else "it takes none"
             raise RecipeError(f"encoder {name} has no option {option!r}{nearest(option, takes)}; {listed}")
-    draws = "generator" in inspect.signature(function).parameters
+    draws = "generator" in parameters
 
     def run(images: Tensor, generator: torch.Generator) -> Tensor:
         extra = {"generator": generator} if draws else {}
@@ -54,12 +57,13 @@ def encoder(name: str, steps: int, options: Mapping[str, Any]) -> Callable[[Tens
 
 def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -> None:
     """Train what a recipe describes; write the network, its history and its figures."""
-    console = Console()
+    console = standard()
     recipe = read_recipe(path)
     target = folder or Path(recipe.output.folder)
     code = encoder(recipe.data.encoder, recipe.data.steps, recipe.data.options)
     data = snnkit.data.load(recipe.data.name, root or recipe.data.root)
     net = build_network(recipe.network, seed=recipe.train.seed)
+    _prepare(net, recipe, code(data.train.images[:_SAMPLES], torch.Generator().manual_seed(recipe.train.seed)))
 
     def report(epoch: Epoch) -> None:
         console.print(
@@ -87,6 +91,22 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     console.print(f"next: snnkit evaluate {target / 'net.h5'}")
 
 
+def _prepare(net: snnkit.Network, recipe: Recipe, x: Tensor) -> None:
+    """Check that a network takes the input x and has an output for each class; scale its weights where asked for."""
+    try:
+        with torch.no_grad():
+            net(x[:, :1])
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError(
+            f"[network] the layers refuse the {recipe.data.name} as {recipe.data.encoder} gives them, "
+            f'{list(x.shape[2:])} per step and sample: {reason}; a first layer {{type = "Flatten"}} makes '
+            f"{math.prod(x.shape[2:])} features of them"
+        ) from None
+    if recipe.network.rate is not None:
+        snnkit.initialise(net, x, rate=recipe.network.rate)
+
+
 def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) -> None:
     """Print what a stored network does on a split of a data set."""
     net = snnkit.load(model)
@@ -105,7 +125,7 @@ def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) ->
     for steps in sorted({1, len(found.accuracy_over_time) // 2, len(found.accuracy_over_time)} - {0}):
         table.add_row(f"accuracy after {steps} steps", f"{found.accuracy_over_time[steps - 1]:.2%}")
     table.add_row("spikes per sample", f"{found.spikes_per_sample:.1f}")
-    Console().print(table)
+    standard().print(table)
 
 
 def _notes(recipe: Recipe) -> dict[str, Any]:
