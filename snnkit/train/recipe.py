@@ -104,8 +104,12 @@ class DataSettings(_Checked):
 class NetworkSettings(_Checked):
     """The layers in order, each a table with its `type` and arguments; `build_network` makes them.
 
+    Args:
+        layers: from input to output.
+        rate: spikes per step and neuron that `snnkit.initialise` scales the first weights to, on training
+            samples; None leaves the weights as torch draws them.
     Raises:
-        RecipeError: no layers, or a layer that is not a table with a type.
+        RecipeError: no layers, a layer that is not a table with a type, or a rate that is not above 0.
 
     Example:
         >>> NetworkSettings(layers=({"type": "Linear", "in": 64, "out": 10},)).layers[0]["type"]
@@ -114,6 +118,7 @@ class NetworkSettings(_Checked):
 
     section = "network"
     layers: Annotated[tuple, Limits(example=[{"type": "Linear", "in": 64, "out": 10}, {"type": "LIF"}])]
+    rate: Annotated[float | None, Limits(example=0.1, above=0)] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
