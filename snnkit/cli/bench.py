@@ -102,7 +102,7 @@ def _scaling(device: str, repeat: int) -> Table:
     from snnkit.train.progress import Bar
 
     shapes = [(f"T={T}, B=16, N=512", (T, 16, 512)) for T in _STEPS]
-    shapes += [(f"T=64, B=1, N={N:,}", (64, 1, N)) for N in _SIZES]
+    shapes += [(f"T=100, B=8, N={N:,}", (100, 8, N)) for N in _SIZES]
     table = Table(title="snnkit LIF, nanoseconds per neuron-step, one thread", title_justify="left")
     table.add_column("size")
     table.add_column("ns", justify="right")
