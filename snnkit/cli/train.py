@@ -63,7 +63,10 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     code = encoder(recipe.data.encoder, recipe.data.steps, recipe.data.options)
     data = snnkit.data.load(recipe.data.name, root or recipe.data.root)
     net = build_network(recipe.network, seed=recipe.train.seed)
-    _prepare(net, recipe, code(data.train.images[:_SAMPLES], torch.Generator().manual_seed(recipe.train.seed)))
+    x = code(data.train.images[:_SAMPLES], torch.Generator().manual_seed(recipe.train.seed))
+    _check_input(net, x)
+    if recipe.network.rate is not None:
+        snnkit.initialise(net, x, rate=recipe.network.rate)
 
     def report(epoch: Epoch) -> None:
         console.print(
@@ -91,20 +94,16 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     console.print(f"next: snnkit evaluate {target / 'net.h5'}")
 
 
-def _prepare(net: snnkit.Network, recipe: Recipe, x: Tensor) -> None:
-    """Check that a network takes the input x and has an output for each class; scale its weights where asked for."""
+def _check_input(net: snnkit.Network, x: Tensor) -> None:
+    """Raise RecipeError where a network does not take sequences like x."""
     try:
         with torch.no_grad():
             net(x[:, :1])
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
         raise RecipeError(
-            f"[network] the layers refuse the {recipe.data.name} as {recipe.data.encoder} gives them, "
-            f'{list(x.shape[2:])} per step and sample: {reason}; a first layer {{type = "Flatten"}} makes '
-            f"{math.prod(x.shape[2:])} features of them"
+            f"the layers refuse inputs of {list(x.shape[2:])} per step and sample: {str(error).splitlines()[0]}; "
+            f"a first layer Flatten makes {math.prod(x.shape[2:])} features of them"
         ) from None
-    if recipe.network.rate is not None:
-        snnkit.initialise(net, x, rate=recipe.network.rate)
 
 
 def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) -> None:
@@ -118,6 +117,7 @@ def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) ->
         raise DataError(f"no split {split!r}{nearest(split, _SPLITS)}; known: {', '.join(_SPLITS)}")
     code = encoder(notes.get("encoder", "constant"), notes.get("steps", 16), notes.get("options", {}))
     part = getattr(snnkit.data.load(name, root), split)
+    _check_input(net, code(part.images[:1], torch.Generator()))
     found = measure(net, _pair(part), encode=code, mode=notes.get("read", "rate"))
     table = Table(title=f"{model} on {name}, {split}", title_justify="left", show_header=False, box=None)
     table.add_row("samples", str(found.samples))

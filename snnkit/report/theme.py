@@ -104,6 +104,7 @@ def svg(figure: Figure, *, alt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"""(font: [^;"]*?px) [^;"]*""", r"\1 var(--font)", text)
+    text = re.sub(r"""font-family: [^;"]*""", "font-family: var(--font)", text)
     for colour, variable in VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")
     text = _own_ids(text, hashlib.sha256(text.encode()).hexdigest()[:8])

@@ -26,7 +26,7 @@ class Trained:
     """A trained network and its measurements.
 
     Args:
-        net: from sequences [T, B, 64] to outputs [T, B, 10].
+        net: from sequences [T, B, 1, 8, 8] to outputs [T, B, 10].
         history: of its training.
         seconds: that its training took.
         validation, test: what it did on either split.
@@ -52,8 +52,8 @@ class Run:
     ann: Trained
 
     def spikes(self, images: Tensor) -> Tensor:
-        """Return images [B, 1, 8, 8] as the spiking network's input [T, B, 64]."""
-        return encode.latency(images.flatten(1), steps=self.plan.steps)
+        """Return images [B, 1, 8, 8] as the spiking network's input [T, B, 1, 8, 8]."""
+        return encode.latency(images, steps=self.plan.steps)
 
 
 @contextlib.contextmanager
@@ -68,9 +68,10 @@ def one_thread() -> Iterator[None]:
 
 
 def spiking_network(plan: Plan, x: Tensor, *, seed: int) -> snnkit.Network:
-    """Return a new spiking network whose hidden neurons fire at the planned rate on the input x [T, B, 64]."""
+    """Return a new spiking network whose hidden neurons fire at the planned rate on x [T, B, 1, 8, 8]."""
     torch.manual_seed(seed)
     net = snnkit.Network(
+        nn.Flatten(),
         nn.Linear(64, plan.hidden, bias=False),
         snnkit.LIF(tau=plan.tau, input_decay=False),
         nn.Linear(plan.hidden, 10, bias=False),
@@ -83,7 +84,7 @@ def spiking_network(plan: Plan, x: Tensor, *, seed: int) -> snnkit.Network:
 def compile_kernels(plan: Plan) -> float:
     """Compile what the demo's network needs, or find it in the cache; return the seconds that it took."""
     since = time.monotonic()
-    x = torch.rand(plan.steps, 2, 64)
+    x = torch.rand(plan.steps, 2, 1, 8, 8)
     spiking_network(plan, x, seed=0)(x).sum().backward()
     return time.monotonic() - since
 
@@ -111,10 +112,10 @@ def run(plan: Plan, data: Dataset, *, seed: int, say: Callable[[str], None]) -> 
     train = moved(data.train.images, plan.shift), data.train.labels.repeat(5)
 
     def spikes(images: Tensor, _: torch.Generator) -> Tensor:
-        return encode.latency(images.flatten(1), steps=plan.steps)
+        return encode.latency(images, steps=plan.steps)
 
     def still(images: Tensor, _: torch.Generator) -> Tensor:
-        return images.flatten(1).unsqueeze(0)
+        return images.unsqueeze(0)
 
     x = spikes(data.test.images, torch.Generator())
     net = spiking_network(plan, spikes(data.train.images[:256], torch.Generator()), seed=seed)
@@ -122,7 +123,7 @@ def run(plan: Plan, data: Dataset, *, seed: int, say: Callable[[str], None]) -> 
     say(_line("SNN", seed, snn))
     torch.manual_seed(seed)
     layers = counterpart(net)
-    images = data.test.images.flatten(1)
+    images = data.test.images
     ann = _trained(
         plan, snnkit.Network(*layers), still, (train, data), seed=seed, cost=lambda _: energy_ann(layers, images)
     )

@@ -20,14 +20,14 @@ def compute(run: Run) -> dict[str, Any]:
     index = (split.labels == card.classes.index(_SHOWN)).nonzero()[0]
     image = split.images[index]
     x = run.spikes(image)
-    inside = run.snn.net.record(x, ["1", "1.v", "3"])
-    spikes, membrane, outputs = (inside[name][:, 0] for name in ("1", "1.v", "3"))
+    inside = run.snn.net.record(x, ["2", "2.v", "4"])
+    spikes, membrane, outputs = (inside[name][:, 0] for name in ("2", "2.v", "4"))
     busiest = spikes.sum(0).topk(_TRACES).indices
     return {
         "class": _SHOWN,
         "named": card.classes[int(outputs.mean(0).argmax())],
         "image": image[0, 0],
-        "input": x[:, 0],
+        "input": x[:, 0].flatten(1),
         "hidden": spikes,
         "membrane": membrane[:, busiest],
         "neurons": busiest,

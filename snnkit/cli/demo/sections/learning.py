@@ -16,7 +16,7 @@ _CURVES = ("train_loss", "validation_loss", "train_accuracy", "validation_accura
 
 def compute(run: Run) -> dict[str, Any]:
     """Return losses and accuracies by epoch, and the weights from pixels to hidden neurons."""
-    weights = run.snn.net[0].get_parameter("weight").detach()
+    weights = run.snn.net[1].get_parameter("weight").detach()
     return {"snn": _curves(run.snn), "ann": _curves(run.ann), "weights": weights}
 
 

@@ -48,7 +48,7 @@ def render(demo: Demo) -> Sequence[str]:
                 "ANN": "the same layers, ReLU in place of neurons, the still image as input",
                 "Training": f"{plan.epochs} epochs of {5 * len(data.train)} images, batches of {plan.batch_size}, "
                 f"AdamW, learning rate {plan.lr:g} falling to 0, weight decay {plan.weight_decay:g}, "
-                f"cross-entropy of outputs averaged over time, surrogate {demo.runs[0].snn.net[1].surrogate}",
+                f"cross-entropy of outputs averaged over time, surrogate {demo.runs[0].snn.net[2].surrogate}",
                 "Chosen by": "validation accuracy: every setting above, and each network's epoch",
                 "Machine": f"{processor()}, {system()}; one thread was used",
                 "Versions": packages,

@@ -16,7 +16,7 @@ _CLOSE = 0.01
 def compute(run: Run) -> dict[str, Any]:
     """Return the test accuracy after each step, and the share of input spikes that had arrived."""
     x = run.spikes(run.data.test.images)
-    arrived = x.sum((1, 2)).cumsum(0) / x.sum()
+    arrived = x.flatten(1).sum(1).cumsum(0) / x.sum()
     return {"snn": {"accuracy": list(run.snn.test.accuracy_over_time)}, "arrived": arrived}
 
 

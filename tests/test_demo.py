@@ -1,0 +1,201 @@
+"""The main job trains, measures, prints and writes; a new section needs one line."""
+
+import csv
+import dataclasses
+import re
+
+import pytest
+import torch
+from test_report_figures import check_alone
+
+import snnkit
+from snnkit.cli.demo import command, job, output
+from snnkit.cli.demo.plan import Plan, plan
+from snnkit.cli.demo.section import Demo, Row, Section
+from snnkit.cli.demo.sections import SECTIONS
+from snnkit.errors import FileError
+from snnkit.files import load_results
+from snnkit.report import page
+
+COMMAND = "snnkit demo --seeds 2 --quick"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the demo of two seeds, its folder, and what it printed."""
+    import contextlib
+    import io
+
+    folder = tmp_path_factory.mktemp("demo")
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        found = command.demo(seeds=2, quick=True, out=folder / "out")
+    return found, folder / "out", text.getvalue()
+
+
+def test_the_table_compares_both_networks(finished):
+    _, _, text = finished
+    assert re.search(r"test accuracy +9\d\.\d( ± \d\.\d)?% +9\d\.\d( ± \d\.\d)?%", text)
+    assert re.search(r"parameters +14,208 +14,208\b", text)
+    assert re.search(r"accumulates per digit +[\d,]+( ± [\d,]+)? +0\b", text)
+    assert re.search(r"multiply-accumulates per digit +0 +14,208\b", text)
+    assert re.search(r"energy per digit, estimated +[\d.]+( ± [\d.]+)? nJ +[\d.]+ nJ", text)
+    assert "energy: estimate, cmos45 fp32 (estimated: accumulate 0.9 pJ, multiply_accumulate 4.6 pJ" in text
+    assert "mean ± standard deviation of 2 seeds" in text
+
+
+def test_a_quick_run_says_that_it_is_one(finished):
+    found, folder, text = finished
+    assert "quick: 3 epochs, so the figures are below what the full demo reaches" in text
+    assert "This was a quick run of 3 epochs" in (folder / "report.html").read_text()
+    assert found.plan.epochs == 3 < Plan().epochs
+
+
+def test_files_are_written_and_named(finished):
+    _, folder, text = finished
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["network.h5", "report.html", "results.csv", "results.h5"]
+    for name in names:
+        assert f"wrote {folder / name}" in text
+
+
+def test_the_stored_network_is_the_one_that_was_measured(finished):
+    found, folder, _ = finished
+    net = snnkit.load(folder / "network.h5")
+    run = found.runs[0]
+    with torch.no_grad():
+        named = net(run.spikes(run.data.test.images)).mean(0).argmax(-1)
+    right = (named == run.data.test.labels).double().mean().item()
+    assert right == pytest.approx(found.results[0]["summary"]["snn"]["accuracy"])
+
+
+def test_the_stored_network_is_evaluated_by_the_command(finished, capsys):
+    from snnkit.cli.train import evaluate
+
+    found, folder, _ = finished
+    evaluate(folder / "network.h5", data=None, split="test", root=None)
+    assert f"{found.results[0]['summary']['snn']['accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_every_seed_is_in_the_results(finished):
+    found, folder, _ = finished
+    stored = load_results(folder / "results.h5")
+    assert list(stored) == ["seed_0", "seed_1"]
+    for seed, result in zip(stored.values(), found.results, strict=True):
+        assert list(seed) == [section.key for section in SECTIONS]
+        assert seed["summary"]["snn"]["accuracy"] == result["summary"]["snn"]["accuracy"]
+        assert seed["errors"]["snn"]["confusion"].sum() == 359
+        assert len(seed["learning"]["snn"]["validation_accuracy"]) == 3
+    with open(folder / "results.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["seed"], row["network"]) for row in rows] == [("0", "snn"), ("0", "ann"), ("1", "snn"), ("1", "ann")]
+    assert all(float(row["accuracy"]) > 0.9 for row in rows)
+    assert rows[0]["spikes"] != "" and rows[1]["spikes"] == ""
+
+
+def test_the_report_stands_alone_and_has_every_section(finished):
+    found, folder, _ = finished
+    text = (folder / "report.html").read_text()
+    parsed = check_alone(text)
+    assert {section.key for section in SECTIONS} <= set(parsed.ids)
+    for section in SECTIONS:
+        assert section.title in parsed.headings
+    assert text.count("<svg") == text.count('role="img" aria-label="') >= 12
+    assert 'aria-label=""' not in text
+    for said in (COMMAND, snnkit.__version__, torch.__version__, "CC BY 4.0", "Horowitz 2014", "Alpaydin"):
+        assert said in text, said
+    assert f"{found.mean('summary', 'snn', 'accuracy'):.1%}" in text
+    assert len(text) < 1_000_000
+
+
+def test_a_new_section_is_one_entry(finished, tmp_path):
+    found, _, _ = finished
+    extra = Section(
+        key="delays",
+        title="Delays",
+        compute=lambda run: {"snn": {"delay": float(run.seed)}},
+        render=lambda demo: [page.paragraph(f"mean delay {demo.mean('delays', 'snn', 'delay')}")],
+        rows=(Row("mean delay", "delay", "steps", digits=1),),
+    )
+    results = tuple(
+        {**result, "delays": extra.compute(run)} for run, result in zip(found.runs, found.results, strict=True)
+    )
+    more = dataclasses.replace(found, results=results)
+    sections = (*SECTIONS, extra)
+    output.write(more, sections, tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "mean delay 0.5" in text
+    assert "Delays" in check_alone(text).headings
+    assert (tmp_path / "results.csv").read_text().splitlines()[0].endswith(",delay")
+    assert load_results(tmp_path / "results.h5")["seed_1"]["delays"]["snn"]["delay"] == 1.0
+    shown = output.table(more, sections)
+    assert shown.columns[0]._cells[-1] == "mean delay"
+    assert shown.columns[1]._cells[-1] == "0.5 ± 0.7 steps"
+
+
+def test_a_seed_gives_the_same_networks_again(finished):
+    found, _, _ = finished
+    small = dataclasses.replace(Plan(), epochs=1, hidden=16)
+    with job.one_thread():
+        first, second = (job.run(small, found.runs[0].data, seed=5, say=str) for _ in range(2))
+    for name in ("snn", "ann"):
+        states = [getattr(run, name).net.state_dict() for run in (first, second)]
+        assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+        assert getattr(first, name).test.accuracy == getattr(second, name).test.accuracy
+
+
+def test_both_networks_have_the_same_layers_and_no_weight_in_common(finished):
+    found, _, _ = finished
+    for run in found.runs:
+        snn, ann = (dict(getattr(run, name).net.named_parameters()) for name in ("snn", "ann"))
+        assert {key: value.shape for key, value in snn.items()} == {key: value.shape for key, value in ann.items()}
+        assert not any(torch.equal(snn[key], ann[key]) for key in snn)
+
+
+def test_one_thread_is_used_and_the_number_restored():
+    torch.set_num_threads(2)
+    with job.one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+
+
+def test_training_images_are_moved_by_a_part_of_a_pixel():
+    image = torch.zeros(1, 1, 8, 8)
+    image[0, 0, 3, 4] = 1.0
+    copies = job.moved(image, 0.5)
+    assert copies.shape == (5, 1, 8, 8)
+    assert torch.equal(copies[0], image[0])
+    for copy, place in zip(copies[1:], ((3, 5), (3, 3), (4, 4), (2, 4)), strict=True):
+        assert copy[0][place] == copy[0, 3, 4] == 0.5
+        assert copy.sum() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "row", "text"),
+    [
+        ([0.971], Row("", "", "%", scale=100, digits=1), "97.1%"),
+        ([0.97, 0.98, 0.99], Row("", "", "%", scale=100, digits=1), "98.0 ± 1.0%"),
+        ([14208, 14208], Row("", ""), "14,208"),
+        ([1.5e-8], Row("", "", "nJ", scale=1e9, digits=1), "15.0 nJ"),
+        ([None, None], Row("", ""), "–"),
+    ],
+)
+def test_figures_are_written_with_their_spread(values, row, text):
+    assert row.written(values) == text
+
+
+def test_seeds_are_numbered_from_zero_and_quick_is_shorter():
+    assert plan(3, quick=False).seeds == (0, 1, 2)
+    assert plan(1, quick=True).epochs < plan(1, quick=False).epochs
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match=r"the folder .*file/out cannot be made: .*; name another with --out"):
+        command.demo(seeds=1, quick=True, out=tmp_path / "file" / "out")
+
+
+def test_the_command_that_is_noted_runs_the_same_again(finished):
+    found, folder, _ = finished
+    assert found.command == f"{COMMAND} --out {folder}"
+    assert isinstance(found, Demo)
