@@ -29,9 +29,7 @@ def report(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_python_blocks_keep_their_line_numbers() -> None:
-    count, program = python_blocks(
-        "# A\n```python\nx = 1\n```\ntext\n```bash\nls\n```\n```python\n\ny = x\n```\n"
-    )
+    count, program = python_blocks("# A\n```python\nx = 1\n```\ntext\n```bash\nls\n```\n```python\n\ny = x\n```\n")
     assert count == 2
     assert program.splitlines()[2] == "x = 1"
     assert program.splitlines()[10] == "y = x"
@@ -41,9 +39,7 @@ def test_python_blocks_keep_their_line_numbers() -> None:
 def test_every_block_of_the_readme_runs(run_python, tmp_path: Path) -> None:
     text = README.read_text()
     count, program = python_blocks(text)
-    assert count == len(re.findall(r"^\s*(?:```|~~~)\s*(?:python|py)\b", text, re.MULTILINE)), (
-        "a block is not run"
-    )
+    assert count == len(re.findall(r"^\s*(?:```|~~~)\s*(?:python|py)\b", text, re.MULTILINE)), "a block is not run"
     assert count > 0, "README.md shows no Python"
     # Named as the README, so that a traceback points at the line of the README that failed.
     script = tmp_path / "README.py"
