@@ -25,38 +25,20 @@ _LARGE = 1 << 22
 _HUGE = 1 << 21
 
 
-class _Block:
-    """Memory of one array; it returns to the pool when the last array on it is gone."""
-
-    def __init__(self, memory: mmap.mmap) -> None:
-        self.memory = memory
-        self.__array_interface__ = {
-            "shape": (len(memory),),
-            "typestr": "|u1",
-            "data": (np.frombuffer(memory, np.uint8).ctypes.data, False),
-            "version": 3,
-        }
-
-    def __del__(self) -> None:
-        _POOL.give(self.memory)
-
-
 class _Pool:
     """Free memory by size, the oldest let go first where it exceeds its share of the machine."""
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
-        self._lock = threading.Lock()
+        # Collecting garbage may give memory back in the middle of taking some.
+        self._lock = threading.RLock()
 
     def take(self, size: int) -> mmap.mmap:
         with self._lock:
             for k, memory in enumerate(self._free):
                 if len(memory) == size:
                     return self._free.pop(k)
-        memory = mmap.mmap(-1, size)
-        if hasattr(mmap, "MADV_HUGEPAGE"):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-        return memory
+        return _pages(size)
 
     def give(self, memory: mmap.mmap) -> None:
         with self._lock:
@@ -72,6 +54,35 @@ class _Pool:
 
 
 _POOL = _Pool()
+
+
+class _Block:
+    """Memory of one array; it returns to the pool when the last array on it is gone."""
+
+    # Held here, since a module's names may be gone when the last arrays of a process are.
+    pool = _POOL
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self.memory = memory
+        self.__array_interface__ = {
+            "shape": (len(memory),),
+            "typestr": "|u1",
+            "data": (np.frombuffer(memory, np.uint8).ctypes.data, False),
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        self.pool.give(self.memory)
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Return fresh memory of this process alone, on huge pages where the system offers them."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 @functools.cache

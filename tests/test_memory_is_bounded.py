@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 
 import pytest
 import torch
@@ -83,6 +84,19 @@ def test_the_pool_keeps_no_more_than_its_share(monkeypatch: pytest.MonkeyPatch) 
     del blocks
     gc.collect()
     assert arrays.release() == 1 << 23
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_process_has_memory_of_its_own() -> None:
+    array = arrays.empty((1 << 21,), torch.float32)
+    array.fill_(1.0)
+    child = os.fork()
+    if child == 0:
+        array.numpy()[:] = 2.0
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert bool((array == 1.0).all())
 
 
 def test_results_outlive_the_next_run() -> None:
