@@ -120,15 +120,15 @@ def test_a_new_section_is_one_entry(finished, tmp_path):
     results = tuple(
         {**result, "delays": extra.compute(run)} for run, result in zip(found.runs, found.results, strict=True)
     )
-    more = dataclasses.replace(found, results=results)
-    sections = (*SECTIONS, extra)
-    output.write(more, sections, tmp_path)
+    more = dataclasses.replace(found, sections=(*SECTIONS, extra), results=results)
+    output.write(more, tmp_path)
     text = (tmp_path / "report.html").read_text()
     assert "mean delay 0.5" in text
     assert "Delays" in check_alone(text).headings
+    assert '<th scope="row">mean delay</th><td class="number">0.5 ± 0.7 steps</td>' in text
     assert (tmp_path / "results.csv").read_text().splitlines()[0].endswith(",delay")
     assert load_results(tmp_path / "results.h5")["seed_1"]["delays"]["snn"]["delay"] == 1.0
-    shown = output.table(more, sections)
+    shown = output.table(more)
     assert shown.columns[0]._cells[-1] == "mean delay"
     assert shown.columns[1]._cells[-1] == "0.5 ± 0.7 steps"
 

@@ -42,10 +42,10 @@ def demo(*, seeds: int, quick: bool, out: Path) -> Demo:
         runs = tuple(job.run(chosen, data, seed=seed, say=lambda line: _say(console, line)) for seed in chosen.seeds)
         with console.status("measuring and drawing"):
             results = tuple({section.key: dict(section.compute(run)) for section in SECTIONS} for run in runs)
-            finished = Demo(chosen, runs, results, _command(seeds, quick, out), time.monotonic() - since)
-            files = output.write(finished, SECTIONS, out)
+            finished = Demo(SECTIONS, chosen, runs, results, _command(seeds, quick, out), time.monotonic() - since)
+            files = output.write(finished, out)
     console.print()
-    console.print(output.table(finished, SECTIONS))
+    console.print(output.table(finished))
     console.print()
     _say(console, f"energy: {runs[0].snn.cost.label}")
     for path in files:

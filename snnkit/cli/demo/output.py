@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import snnkit
-from snnkit.cli.demo.section import Demo, Section
+from snnkit.cli.demo.section import Demo
 from snnkit.files import save_results
 from snnkit.report import page
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def table(demo: Demo, sections: Sequence[Section]) -> Table:
+def table(demo: Demo) -> Table:
     """Return the printed table of all sections' rows."""
     from rich.table import Table
 
@@ -28,13 +27,12 @@ def table(demo: Demo, sections: Sequence[Section]) -> Table:
     shown.add_column("")
     shown.add_column("SNN", justify="right", style="cyan")
     shown.add_column("ANN", justify="right")
-    for section in sections:
-        for row in section.rows:
-            shown.add_row(*demo.written(section.key, row))
+    for row in demo.table():
+        shown.add_row(*row)
     return shown
 
 
-def write(demo: Demo, sections: Sequence[Section], folder: Path) -> list[Path]:
+def write(demo: Demo, folder: Path) -> list[Path]:
     """Write the first seed's network, all results, and the report; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ("network.h5", "results.h5", "results.csv", "report.html")
@@ -44,16 +42,16 @@ def write(demo: Demo, sections: Sequence[Section], folder: Path) -> list[Path]:
     snnkit.save(first.snn.net, network, metadata=notes)
     seeds = {f"seed_{run.seed}": result for run, result in zip(demo.runs, demo.results, strict=True)}
     save_results(results, seeds, metadata={"command": demo.command})
-    rows.write_text(_csv(demo, sections), encoding="utf-8")
-    report.write_text(_page(demo, sections), encoding="utf-8")
+    rows.write_text(_csv(demo), encoding="utf-8")
+    report.write_text(_page(demo), encoding="utf-8")
     return list(paths)
 
 
-def _csv(demo: Demo, sections: Sequence[Section]) -> str:
+def _csv(demo: Demo) -> str:
     """Return one row for each seed and network, with the numbers of the printed table."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = [(section.key, row.key) for section in sections for row in section.rows]
+    columns = [(section.key, row.key) for section in demo.sections for row in section.rows]
     writer.writerow(["seed", "network", *(key for _, key in columns)])
     for run, result in zip(demo.runs, demo.results, strict=True):
         for network in ("snn", "ann"):
@@ -62,7 +60,7 @@ def _csv(demo: Demo, sections: Sequence[Section]) -> str:
     return text.getvalue()
 
 
-def _page(demo: Demo, sections: Sequence[Section]) -> str:
+def _page(demo: Demo) -> str:
     snn, ann = (demo.mean("summary", network, "accuracy") for network in ("snn", "ann"))
     spikes = demo.mean("summary", "snn", "spikes")
     added = demo.mean("operations", "snn", "accumulate")
@@ -72,7 +70,7 @@ def _page(demo: Demo, sections: Sequence[Section]) -> str:
         f"The spiking network does it with {spikes:.0f} hidden spikes and {added:,.0f} additions per digit; the ANN "
         f"multiplies and adds {products:,.0f} times."
     )
-    parts = [page.Part(section.key, section.title, tuple(section.render(demo))) for section in sections]
+    parts = [page.Part(section.key, section.title, tuple(section.render(demo))) for section in demo.sections]
     return page.document(
         title="A spiking network and its ANN counterpart on real digits",
         lead=lead,

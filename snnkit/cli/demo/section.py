@@ -67,6 +67,7 @@ class Demo:
     """All that sections may show: the networks of every seed, and what each section computed from them.
 
     Args:
+        sections: what is computed, printed and shown, in order.
         plan: the settings.
         runs: one for each seed.
         results: for each seed, key of a section to what it computed.
@@ -74,6 +75,7 @@ class Demo:
         seconds: that everything took so far.
     """
 
+    sections: tuple[Section, ...]
     plan: Plan
     runs: tuple[Run, ...]
     results: tuple[Mapping[str, Mapping[str, Any]], ...]
@@ -84,10 +86,18 @@ class Demo:
         """Return one number of a section for every seed; None where a network does not have it."""
         return [result[section].get(network, {}).get(key) for result in self.results]
 
-    def written(self, section: str, row: Row) -> tuple[str, str, str]:
-        """Return a row of the table: its label, and the texts of SNN and ANN."""
-        snn, ann = (row.written(self.numbers(section, network, row.key)) for network in ("snn", "ann"))
-        return row.label, snn, ann
+    def table(self) -> list[tuple[str, str, str]]:
+        """Return all sections' rows: label, and the texts of SNN and ANN."""
+        return [
+            (row.label, *(row.written(self.numbers(section.key, network, row.key)) for network in ("snn", "ann")))
+            for section in self.sections
+            for row in section.rows
+        ]
+
+    def written(self, section: str, key: str) -> tuple[str, str]:
+        """Return one row's texts of SNN and ANN."""
+        row = next(row for part in self.sections if part.key == section for row in part.rows if row.key == key)
+        return row.written(self.numbers(section, "snn", key)), row.written(self.numbers(section, "ann", key))
 
     def mean(self, section: str, network: str, key: str) -> float:
         """Return the mean over seeds of one number of a section."""

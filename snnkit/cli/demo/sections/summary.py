@@ -44,37 +44,42 @@ def _measured(trained: Trained) -> dict[str, Any]:
 
 def render(demo: Demo) -> Sequence[str]:
     """Return the large figures and the table."""
-    from snnkit.cli.demo.sections import SECTIONS
-
-    accuracy, _, parameters, _, _, spikes, _ = (demo.written("summary", row) for row in ROWS)
-    additions = demo.written("operations", Row("", "accumulate"))
-    joules = demo.written("operations", Row("", "joules", "nJ", scale=1e9, digits=1))
+    accuracy, spikes = demo.written("summary", "accuracy"), demo.written("summary", "spikes")
+    additions, joules = demo.written("operations", "accumulate"), demo.written("operations", "joules")
+    products = demo.written("operations", "multiply_accumulate")
     tiles = page.tiles(
         [
-            ("Test accuracy", accuracy[1], f"ANN {accuracy[2]}"),
-            ("Hidden spikes per digit", spikes[1], f"from {demo.plan.hidden} neurons in {demo.plan.steps} steps"),
-            ("Additions per digit", additions[1], f"ANN {_products(demo)} products"),
-            ("Energy per digit, estimated", joules[1], f"ANN {joules[2]}"),
+            ("Test accuracy", accuracy[0], f"ANN {accuracy[1]}"),
+            ("Hidden spikes per digit", spikes[0], f"from {demo.plan.hidden} neurons in {demo.plan.steps} steps"),
+            ("Additions per digit", additions[0], f"ANN {products[1]} products"),
+            ("Energy per digit, estimated", joules[0], f"ANN {joules[1]}"),
         ]
     )
-    rows = [demo.written(section.key, row) for section in SECTIONS for row in section.rows]
+    parameters, _ = demo.written("summary", "parameters")
     count = len(demo.runs)
     caption = "One seed." if count == 1 else f"Mean ± standard deviation of {count} seeds."
     told = page.paragraph(
-        f"Both networks have {parameters[1]} weights in the same two layers, saw the same training digits in the "
-        "same order, and were chosen by the same validation digits. The test digits were used once, at the end."
+        f"Both networks have {parameters} weights in the same two layers, saw the same training digits in the "
+        "same order, and were chosen by the same validation digits. The test digits were used at the end only."
     )
+    told += page.paragraph(_uncertainty(demo))
     if demo.plan.quick:
         told += page.paragraph(
             f"This was a quick run of {demo.plan.epochs} epochs: its figures are below what the full demo reaches."
         )
     if count > 1:
         told += _by_seed(demo)
-    return [tiles, page.aside(told, page.table(("", "SNN", "ANN"), rows, caption=caption))]
+    return [tiles, page.aside(told, page.table(("", "SNN", "ANN"), demo.table(), caption=caption))]
 
 
-def _products(demo: Demo) -> str:
-    return demo.written("operations", Row("", "multiply_accumulate"))[2]
+def _uncertainty(demo: Demo) -> str:
+    """Say how finely the test digits can tell accuracies apart."""
+    count, share = len(demo.runs[0].data.test), demo.mean("summary", "snn", "accuracy")
+    error = (share * (1 - share) / count) ** 0.5
+    return (
+        f"With {count} test digits, one digit is {1 / count:.1%}, and the standard error of an accuracy about "
+        f"{error:.1%}: the test cannot tell apart networks that are closer than that."
+    )
 
 
 def _by_seed(demo: Demo) -> str:
