@@ -19,7 +19,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LARGE = 1 << 22
+_LARGE = 1 << 18
 """Bytes from which an array comes from the pool."""
 
 _HUGE = 1 << 21
@@ -80,7 +80,7 @@ def _pages(size: int) -> mmap.mmap:
     if not hasattr(mmap, "MAP_PRIVATE"):
         return mmap.mmap(-1, size)
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
 
@@ -101,7 +101,8 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     size = math.prod(shape) * dtype.itemsize
     if size < _LARGE:
         return torch.empty(shape, dtype=dtype)
-    block = _Block(_POOL.take(-(-size // _HUGE) * _HUGE))
+    page = _HUGE if size >= _HUGE else mmap.PAGESIZE
+    block = _Block(_POOL.take(-(-size // page) * page))
     flat = torch.from_numpy(np.asarray(block))
     return flat[:size].view(dtype).view(shape)
 
