@@ -53,7 +53,7 @@ def cases() -> list[Case]:
         for name, make in surrogate.SURROGATES.items() if several else [("atan", surrogate.atan)]:
             for detach in (True, False) if neuron.spiking else (True,):
                 text = f"{label}-{name}-{'detached' if detach else 'attached'}"
-                found.append(Case(neuron, make(), detach, text))  # type: ignore[call-arg]
+                found.append(Case(neuron, make(), detach, text))
     return found
 
 

@@ -171,7 +171,7 @@ def rectangle(width: float = 1.0) -> Surrogate:
     )
 
 
-SURROGATES: Mapping[str, Callable[[float], Surrogate]] = {
+SURROGATES: Mapping[str, Callable[..., Surrogate]] = {
     function.__name__: function for function in (atan, sigmoid, fast_sigmoid, triangle, gaussian, erf, rectangle)
 }
 """Every surrogate of the package by name; the conformance suites run all of them."""
