@@ -88,11 +88,7 @@ class Demo:
 
     def table(self) -> list[tuple[str, str, str]]:
         """Return all sections' rows: label, and the texts of SNN and ANN."""
-        return [
-            (row.label, *(row.written(self.numbers(section.key, network, row.key)) for network in ("snn", "ann")))
-            for section in self.sections
-            for row in section.rows
-        ]
+        return [(row.label, *self.written(section.key, row.key)) for section in self.sections for row in section.rows]
 
     def written(self, section: str, key: str) -> tuple[str, str]:
         """Return one row's texts of SNN and ANN."""
