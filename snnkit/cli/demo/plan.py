@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Plan:
     """The settings of the demo.
 
-    All were chosen by validation accuracy, mean of five seeds, each around the others' best, before the test
+    All were chosen by validation accuracy, mean of three to five seeds, each around the others' best, before the test
     samples were looked at: steps of 8, 10, 12, 16; 128, 192, 256 hidden neurons; membrane constants of 4 to 20 steps
     with and without division of the input; learning rates of 0.002 to 0.02 for either network; 12 to 60 epochs; bounds
     on the firing rate, dropout and stronger weight decay (none helped); training images as they are, or also moved by
