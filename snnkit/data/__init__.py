@@ -4,15 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snnkit.data.binning import frames as frames
     from snnkit.data.card import Card as Card
     from snnkit.data.card import names as names
     from snnkit.data.dataset import Dataset as Dataset
     from snnkit.data.dataset import Split as Split
     from snnkit.data.dataset import load as load
+    from snnkit.data.events import Events as Events
 
-_HOMES = {"Card": "card", "names": "card", "Dataset": "dataset", "Split": "dataset", "load": "dataset"}
+_HOMES = {
+    "Card": "card",
+    "Dataset": "dataset",
+    "Events": "events",
+    "Split": "dataset",
+    "frames": "binning",
+    "load": "dataset",
+    "names": "card",
+}
 
-__all__ = ["Card", "Dataset", "Split", "load", "names"]
+__all__ = ["Card", "Dataset", "Events", "Split", "frames", "load", "names"]
 
 
 def __getattr__(name: str) -> Any:
