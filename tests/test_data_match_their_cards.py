@@ -19,7 +19,7 @@ from PIL import Image
 
 import snnkit
 from snnkit import cards, data
-from snnkit.data import cache, card, dataset, formats
+from snnkit.data import cache, card, dataset, event_formats, formats
 from snnkit.errors import DataError, FileError
 
 CLASSES = ("cat", "dog")
@@ -126,9 +126,10 @@ def test_docstrings_run(module):
 @pytest.mark.parametrize("name", data.names())
 def test_card_is_complete(name):
     found = card.read(name)
-    assert found.format in formats.READERS
+    assert found.format in {*formats.READERS, *event_formats.READERS}
     assert all([found.title, found.source, found.licence, found.citation])
-    assert found.part("test").count >= found.part("test").splits["test"] > 0
+    for split in ("train", "validation", "test"):
+        assert found.part(split).count >= found.part(split).splits.get(split, 1) > 0
 
 
 def test_first_cards_are_there():

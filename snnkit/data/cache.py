@@ -1,23 +1,17 @@
-"""Decoded parts of data sets kept in HDF5, with where they came from; whole or absent, never half-written."""
+"""Decoded images of data sets kept in HDF5, with where they came from; whole or absent, never half-written."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from snnkit import settings
-from snnkit.data import formats
+from snnkit.data import formats, store
 from snnkit.data.card import Card, Part
-from snnkit.errors import FileError
 
 LAYOUT = 1
 
@@ -33,58 +27,38 @@ def arrays(card: Card, part: Part, paths: Mapping[str, Path]) -> formats.Arrays:
     """
     if card.format in formats.BUNDLED:
         return formats.read(card, part, paths)
-    stamp = _stamp(card, part, paths)
+    decoder = f"pillow {version('pillow')}" if card.format == "image-tar" else "snnkit"
+    stamp = store.stamp(card, part, paths, decoder)
     path = location(card, part)
     kept = _load(path, stamp, (part.count, *card.shape))
     if kept is not None:
         return kept
     made = formats.read(card, part, paths)
-    try:
-        _store(path, stamp, made)
-    except OSError as error:
-        raise FileError(
-            f"the data cache {path} cannot be written ({error}); set SNNKIT_CACHE to a folder that can"
-        ) from error
+    with store.written(path) as file:
+        file.attrs.update({**stamp, **_digests(made)})
+        for name, values in zip(("images", "labels"), made, strict=True):
+            file.create_dataset(name, data=values)
     return made
 
 
 def location(card: Card, part: Part) -> Path:
-    """Return where a part's cache lies; the name changes with everything that its content depends on."""
-    facts = [LAYOUT, card.format, card.shape, card.classes, part.count, [asdict(file) for file in part.files]]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    return settings.cache_dir() / "data" / f"{card.name}-{part.name}-{digest}.h5"
-
-
-def _stamp(card: Card, part: Part, paths: Mapping[str, Path]) -> dict[str, str]:
-    """Return the provenance of a part as it would be written now."""
-    files = []
-    for file in part.files:
-        status = paths[file.name].stat()
-        files.append(asdict(file) | {"packed_size": status.st_size, "changed_ns": status.st_mtime_ns})
-    return {
-        "name": card.name,
-        "part": part.name,
-        "source": card.source,
-        "licence": card.licence,
-        "citation": card.citation,
-        "files": json.dumps(files),
-        "decoder": f"pillow {version('pillow')}" if card.format == "image-tar" else "snnkit",
-    }
+    """Return where a part's cache lies."""
+    return store.location(card, part, LAYOUT)
 
 
 def _load(path: Path, stamp: Mapping[str, str], shape: tuple[int, ...]) -> formats.Arrays | None:
     """Return the cached arrays, or None where they are absent or damaged or their files have changed."""
     try:
-        with h5py.File(path, "r") as store:
-            found = _values(store, "images", shape), _values(store, "labels", shape[:1])
-            return found if dict(store.attrs) == dict(stamp) | _digests(found) else None
+        with h5py.File(path, "r") as file:
+            found = _values(file, "images", shape), _values(file, "labels", shape[:1])
+            return found if dict(file.attrs) == dict(stamp) | _digests(found) else None
     except (OSError, KeyError, ValueError, RuntimeError):
         return None
 
 
-def _values(store: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _values(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return a stored array of bytes; raises ValueError where it is not what was written."""
-    found = store[name]
+    found = file[name]
     if not isinstance(found, h5py.Dataset) or found.shape != shape or found.dtype != np.uint8:
         raise ValueError(f"{name} is {found!r}")
     return found[()]
@@ -95,20 +69,3 @@ def _digests(made: formats.Arrays) -> dict[str, str]:
     names = ("images_sha256", "labels_sha256")
     pairs = zip(names, made, strict=True)
     return {name: hashlib.sha256(np.ascontiguousarray(values).data).hexdigest() for name, values in pairs}
-
-
-def _store(path: Path, stamp: Mapping[str, str], made: formats.Arrays) -> None:
-    """Write a cache file beside its place, then move it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.part")
-    try:
-        with unfinished.open("x+b") as stream:
-            with h5py.File(stream, "w") as store:
-                store.attrs.update({**stamp, **_digests(made)})
-                for name, values in zip(("images", "labels"), made, strict=True):
-                    store.create_dataset(name, data=values)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

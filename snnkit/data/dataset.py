@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from snnkit import settings
-from snnkit.data import cache, formats
-from snnkit.data.card import Card, Part, read
+from snnkit.data import cache, event_cache, event_formats, formats, sources
+from snnkit.data.card import Card, read
+from snnkit.data.events import Events
+from snnkit.data.signals import Signals
+from snnkit.data.splits import cuts
 from snnkit.errors import DataError, nearest
 
 
@@ -32,6 +33,8 @@ class Split:
 class Dataset:
     """A data set whose splits are read when they are first asked for.
 
+    A split is a `Split` of images, `Events` or `Signals`, as the card's format holds them.
+
     Attributes:
         card: what is known about it: source, licence, citation, shape, classes.
         paths: file name to the file that is read.
@@ -47,18 +50,20 @@ class Dataset:
     paths: dict[str, Path]
 
     @cached_property
-    def train(self) -> Split:
+    def train(self) -> Any:
         return self._split("train")
 
     @cached_property
-    def validation(self) -> Split:
+    def validation(self) -> Any:
         return self._split("validation")
 
     @cached_property
-    def test(self) -> Split:
+    def test(self) -> Any:
         return self._split("test")
 
-    def _split(self, name: str) -> Split:
+    def _split(self, name: str) -> Split | Events | Signals:
+        if self.card.format in event_formats.READERS:
+            return event_cache.split(self.card, name, self.paths)
         part = self.card.part(name)
         images, labels = cache.arrays(self.card, part, self.paths)
         chosen = cuts(self.card, part, labels)[name]
@@ -67,16 +72,17 @@ class Dataset:
 
 
 def load(name: str | Path | Card, root: str | Path | None = None) -> Dataset:
-    """Find a data set's files and return its splits as tensors.
+    """Find a data set's files and return its splits.
 
-    The files are looked for in `<root>/<name>/`, verified against the card's hashes once, and kept decoded
-    under `SNNKIT_CACHE`. The digits come with scikit-learn and need no root.
+    The files are looked for in `<root>/<name>/`, verified against what the card knows of them once, and kept decoded
+    under `SNNKIT_CACHE`. Nothing is downloaded. The digits come with scikit-learn and need no root.
 
     Args:
-        name: a known name such as `mnist`, the path of a `card.toml` of one's own, or a card.
+        name: a known name such as `mnist` or `shd`, the path of a `card.toml` of one's own, or a card.
         root: the folder of downloaded data sets; `SNNKIT_DATA` where it is not given.
     Returns:
-        The data set; `.train`, `.validation` and `.test` are read when first used.
+        The data set; `.train`, `.validation` and `.test` are read when first used. Images are a `Split` of tensors,
+        events an `Events`, sampled signals a `Signals`.
     Raises:
         DataError: where the name or the card's format is unknown, or files are missing.
 
@@ -85,50 +91,8 @@ def load(name: str | Path | Card, root: str | Path | None = None) -> Dataset:
         torch.Size([1079, 1, 8, 8])
     """
     card = name if isinstance(name, Card) else read(name)
-    if card.format not in formats.READERS:
-        guess = nearest(card.format, formats.READERS)
-        raise DataError(f"{card.name} has the format {card.format!r}{guess}; known: {', '.join(formats.READERS)}")
-    return Dataset(card, {} if card.format in formats.BUNDLED else _find(card, root))
-
-
-def cuts(card: Card, part: Part, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return split name to sample indices: consecutive, disjoint cuts of the part in its declared order.
-
-    A stratified order sorts by a sample's relative rank within its class, so that every cut holds each class
-    in proportion. Shuffled ranks follow the SHA-256 of `<data set>/<part>/<index>`: the same on every machine
-    and version, and independent of any random generator.
-    """
-    order = np.arange(len(labels))
-    if part.order != "file":
-        if part.order == "stratified-shuffled":
-            keys = [hashlib.sha256(f"{card.name}/{part.name}/{index}".encode()).digest() for index in order]
-            order = np.array(sorted(order, key=keys.__getitem__))
-        rank = np.empty(len(labels))
-        for label in np.unique(labels):
-            members = order[labels[order] == label]
-            rank[members] = (np.arange(len(members)) + 0.5) / len(members)
-        order = order[np.lexsort((labels[order], rank[order]))]
-    ends = np.cumsum(list(part.splits.values()))
-    return dict(zip(part.splits, np.split(order, ends[:-1]), strict=True))
-
-
-def _find(card: Card, root: str | Path | None) -> dict[str, Path]:
-    """Return file name to path; raises DataError where there is no root or a file is missing from it."""
-    files = [file for part in card.parts for file in part.files]
-    needed = ", ".join(
-        f"{file.name} ({file.size:,} bytes{' unpacked' if file.name.endswith('.gz') else ''})" for file in files
-    )
-    base = settings.data_root() if root is None else Path(root)
-    if base is None:
-        raise DataError(
-            f"{card.name} needs a data root: set SNNKIT_DATA, or give --root (root= in Python), to a folder "
-            f"whose {card.name}/ holds {needed}; published at {card.source}"
-        )
-    paths = {file.name: base / card.name / file.name for file in files}
-    missing = [name for name, path in paths.items() if not path.is_file()]
-    if missing:
-        raise DataError(
-            f"{base / card.name} lacks {', '.join(missing)}; {card.name} needs {needed}; published at "
-            f"{card.source}; --root or SNNKIT_DATA names the folder above"
-        )
-    return paths
+    known = [*formats.READERS, *event_formats.READERS]
+    if card.format not in known:
+        guess = nearest(card.format, known)
+        raise DataError(f"{card.name} has the format {card.format!r}{guess}; known: {', '.join(known)}")
+    return Dataset(card, {} if card.format in formats.BUNDLED else sources.find(card, root))

@@ -141,7 +141,7 @@ class Events:
         )
 
 
-def check(times: Any, addresses: Any, size: int, where: str) -> Recording:
+def check(times: Any, addresses: Any, size: int, where: str, *, sort: bool = False) -> Recording:
     """Return one recording as arrays of the right types.
 
     Args:
@@ -149,6 +149,7 @@ def check(times: Any, addresses: Any, size: int, where: str) -> Recording:
         addresses: of the same length.
         size: addresses lie below it.
         where: what the recording is called in an error.
+        sort: put unsorted events in order, those of the same time as they come, and raise no error.
     Raises:
         DataError: unsorted, negative or fractional times, addresses out of range, lengths that differ.
     """
@@ -167,13 +168,17 @@ def check(times: Any, addresses: Any, size: int, where: str) -> Recording:
                 "such as (1e6 * seconds).round().astype('int64')"
             )
     when = when.astype(np.int64, copy=False)
-    if when[0] < 0:
-        raise DataError(f"{where} has the negative time {when[0]}; times count microseconds from its start")
+    if sort:
+        order = np.argsort(when, kind="stable")
+        when, who = when[order], who[order]
+    if when.min() < 0:
+        raise DataError(f"{where} has the negative time {when.min()}; times count microseconds from its start")
     steps_back = np.flatnonzero(when[1:] < when[:-1])
     if len(steps_back):
         place = int(steps_back[0])
         raise DataError(
-            f"{where} has unsorted times: {when[place + 1]} follows {when[place]} at event {place + 1}; sort them first"
+            f"{where} has unsorted times: {when[place + 1]} follows {when[place]} at event {place + 1}; sort them "
+            "first, or type sort = true under [options] of the card if the data set is like that"
         )
     low, high = int(who.min()), int(who.max())
     if low < 0 or high >= size:
