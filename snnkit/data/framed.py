@@ -1,0 +1,103 @@
+"""Event recordings as a data set to train on: frames are made when a batch is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from snnkit.data.binning import BINNINGS, frames
+from snnkit.data.events import Events
+from snnkit.data.signals import Signals
+from snnkit.errors import InputError, nearest
+
+Vary = Callable[[Events, torch.Generator], Events]
+"""Changes recordings before they are binned, as `augment.jitter_times` does."""
+
+VaryFrames = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+"""Changes frames [T, B, …] of lengths [B], as `augment.mask_time` does."""
+
+
+@dataclass(frozen=True, eq=False)
+class FramedEvents(Dataset):
+    """Recordings as samples of frames, label and length; only the batch at hand is in memory as frames.
+
+    `snnkit.train.fit` and `evaluate` take it as it is, and pass the lengths on.
+
+    Args:
+        events: recordings.
+        step: width of a bin, in microseconds.
+        steps: T; the longest recording of a batch unless given.
+        pool, binning, binary: as `frames` takes them.
+        vary: changes the recordings of a batch before they are binned; None leaves them.
+        vary_frames: changes the frames; None leaves them. Give either to training data alone.
+    Raises:
+        InputError: an unknown binning; the others come from `frames`, with the first batch.
+
+    Example:
+        >>> events = Events.build([([0], [0]), ([2500], [1])], [0, 1], shape=(2,), classes=("a", "b"))
+        >>> x, labels, lengths = FramedEvents(events, step=1000).batch(torch.tensor([0, 1]))
+        >>> list(x.shape), labels.tolist(), lengths.tolist()
+        ([2, 3, 2], [0, 1], [1, 3])
+    """
+
+    events: Events
+    step: int
+    steps: int | None = None
+    pool: int = 1
+    binning: str = "uniform"
+    binary: bool = False
+    vary: Vary | None = None
+    vary_frames: VaryFrames | None = None
+
+    def __post_init__(self) -> None:
+        if self.binning not in BINNINGS:
+            guess = nearest(self.binning, BINNINGS)
+            raise InputError(f"no binning {self.binning!r}{guess}; known: {', '.join(BINNINGS)}")
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the frames [T, …] of one recording, its label and its length."""
+        x, labels, lengths = self.batch(torch.tensor([range(len(self))[index]]))
+        return x[0], labels[0], lengths[0]
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return frames [B, T, …], labels [B] and lengths [B]; variation draws from torch's own state."""
+        chosen = self.events.select(indices)
+        generator = torch.Generator()
+        if self.vary or self.vary_frames:
+            generator.manual_seed(int(torch.randint(2**62, ())))
+        varied = self.vary(chosen, generator) if self.vary else chosen
+        settings = {"pool": self.pool, "binning": self.binning, "binary": self.binary}
+        x, lengths = frames(varied, step=self.step, steps=self.steps, **settings)
+        x = self.vary_frames(x, lengths, generator) if self.vary_frames else x
+        return x.transpose(0, 1), torch.from_numpy(chosen.labels), lengths
+
+
+@dataclass(frozen=True, eq=False)
+class FramedSignals(Dataset):
+    """Signals as samples of values, label and length, for `snnkit.train`.
+
+    Args:
+        signals: recordings.
+    """
+
+    signals: Signals
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the values [T, channels] of one recording, its label and its length."""
+        x, labels, lengths = self.batch(torch.tensor([range(len(self))[index]]))
+        return x[0], labels[0], lengths[0]
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values [B, T, channels], labels [B] and lengths [B]."""
+        x, lengths = self.signals.batch(indices)
+        return x.transpose(0, 1), torch.from_numpy(self.signals.labels[indices.numpy()]), lengths
