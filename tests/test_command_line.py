@@ -10,7 +10,7 @@ from torch import nn
 
 import snnkit
 from snnkit.cli import app, main
-from snnkit.cli.train import encoder
+from snnkit.cli.sequences import encoder
 from snnkit.errors import RecipeError
 from snnkit.neuron import FAMILIES
 

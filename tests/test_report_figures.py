@@ -13,10 +13,11 @@ import torch
 
 import snnkit
 from snnkit import report
+from snnkit.data import Events
 from snnkit.errors import InputError
 from snnkit.report import page, theme
 
-MODULES = [f"snnkit.report.{name}" for name in ("figures", "page", "pictures", "theme")]
+MODULES = [f"snnkit.report.{name}" for name in ("figures", "page", "pictures", "recordings", "theme")]
 
 FIGURES = {
     "raster": lambda: report.raster(torch.eye(6)),
@@ -25,6 +26,8 @@ FIGURES = {
     "confusion": lambda: report.confusion(torch.tensor([[5, 1], [0, 4]]), classes=("cat", "dog")),
     "accuracy_over_time": lambda: report.accuracy_over_time({"SNN": [0.1, 0.9]}, reference=("ANN", 0.95)),
     "bars": lambda: report.bars({"SNN": {"adds": 3}, "ANN": {"products": 9}}),
+    "events": lambda: report.events(Events.build([([0, 9], [1, 2])], [0], shape=(4,), classes=("a", "b"))),
+    "spectrogram": lambda: report.spectrogram(torch.rand(5, 3)),
     "gallery": lambda: report.gallery(torch.rand(3, 4, 4), titles=("x", "y", "z")),
     "weights": lambda: report.weights(torch.randn(5, 16), shape=(4, 4)),
 }

@@ -134,8 +134,28 @@ def data_list() -> None:
 
 
 @data_app.command("show")
-def data_show(name: Annotated[str, typer.Argument(help="a data set, such as digits")]) -> None:
-    """Show a data set's card."""
+def data_show(
+    name: Annotated[str, typer.Argument(help="a data set, such as digits, or the path of a card.toml")],
+    index: Annotated[int | None, typer.Option(min=0, help="draw this sample, in place of the card")] = None,
+    split: Annotated[str, typer.Option(help="with --index: train, validation or test")] = "train",
+    out: Annotated[Path | None, typer.Option(help="with --index: where the picture goes, such as digit.png")] = None,
+    root: Root = None,
+) -> None:
+    """Show a data set's card, or draw one of its samples: a raster of events, an image, a spectrogram."""
     from snnkit.cli import data as work
 
-    work.show_card(name)
+    if index is None:
+        work.show_card(name)
+    else:
+        work.draw(name, index, split=split, out=out, root=root)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    name: Annotated[str, typer.Argument(help="a data set, such as shd, or the path of a card.toml")],
+    root: Root = None,
+) -> None:
+    """Verify a data set's files and read them once, so that later runs start at once."""
+    from snnkit.cli import data as work
+
+    work.prepare(name, root=root)

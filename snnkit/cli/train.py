@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +13,18 @@ from torch import Tensor
 
 import snnkit
 from snnkit.cli.console import standard
-from snnkit.data import Split, encode
+from snnkit.cli.sequences import sequences
 from snnkit.errors import DataError, RecipeError, nearest
 from snnkit.files import about, save_results
 from snnkit.train import Recipe, TrainSettings, build_network, fit, read_recipe
 from snnkit.train import evaluate as measure
 from snnkit.train.history import Epoch
-
-ENCODERS: Mapping[str, Callable[..., Tensor]] = {
-    function.__name__: function for function in (encode.constant, encode.rate, encode.latency, encode.population)
-}
-"""How a recipe's images become sequences."""
+from snnkit.train.recipe import DataSettings
 
 _SAMPLES = 256
 _SPLITS = ("train", "validation", "test")
-
-
-def encoder(name: str, steps: int, options: Mapping[str, Any]) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """Return the function that turns images and a generator into sequences [T, B, …].
-
-    Raises:
-        RecipeError: an unknown encoder, or an option that it does not take.
-    """
-    if name not in ENCODERS:
-        raise RecipeError(f"no encoder {name!r}{nearest(name, ENCODERS)}; known: {', '.join(ENCODERS)}")
-    function = ENCODERS[name]
-    _, *parameters = inspect.signature(function).parameters
-    takes = [parameter for parameter in parameters if parameter not in ("steps", "generator")]
-    for option in options:
-        if option not in takes:
-            listed = f"it takes {', '.join(takes)}" if takes else "it takes none"
-            raise RecipeError(f"encoder {name} has no option {option!r}{nearest(option, takes)}; {listed}")
-    draws = "generator" in parameters
-
-    def run(images: Tensor, generator: torch.Generator) -> Tensor:
-        extra = {"generator": generator} if draws else {}
-        return function(images, steps=steps, **options, **extra)
-
-    return run
+_NOTED = ("encoder", "steps", "options", "step", "pool", "binning")
+"""Settings of the data that a network's file keeps, so that it can be measured in the same way."""
 
 
 def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -> None:
@@ -60,10 +32,10 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     console = standard()
     recipe = read_recipe(path)
     target = folder or Path(recipe.output.folder)
-    code = encoder(recipe.data.encoder, recipe.data.steps, recipe.data.options)
     data = snnkit.data.load(recipe.data.name, root or recipe.data.root)
+    inputs = sequences(data, recipe.data)
     net = build_network(recipe.network, seed=recipe.train.seed)
-    x = code(data.train.images[:_SAMPLES], torch.Generator().manual_seed(recipe.train.seed))
+    x = inputs.first(data.train, _SAMPLES, torch.Generator().manual_seed(recipe.train.seed))
     _check_input(net, x)
     if recipe.network.rate is not None:
         snnkit.initialise(net, x, rate=recipe.network.rate)
@@ -77,15 +49,16 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
 
     history = fit(
         net,
-        _pair(data.train),
-        validation=_pair(data.validation),
+        inputs.of(data.train),
+        validation=inputs.of(data.validation),
         settings=recipe.train,
-        encode=code,
+        encode=inputs.encode,
         folder=target,
         resume=resume,
         on_epoch=report,
     )
-    found = measure(net, _pair(data.validation), encode=code, mode=_mode(recipe.train), seed=recipe.train.seed)
+    validation = inputs.of(data.validation)
+    found = measure(net, validation, encode=inputs.encode, mode=_mode(recipe.train), seed=recipe.train.seed)
     snnkit.save(net, target / "net.h5", metadata=_notes(recipe))
     columns = [field.name for field in dataclasses.fields(history.epochs[0])]
     table = {name: [value for value in history[name] if value is not None] for name in columns}
@@ -115,10 +88,11 @@ def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) ->
         raise DataError(f"{model} does not say what it was trained on; name it with --data")
     if split not in _SPLITS:
         raise DataError(f"no split {split!r}{nearest(split, _SPLITS)}; known: {', '.join(_SPLITS)}")
-    code = encoder(notes.get("encoder", "constant"), notes.get("steps", 16), notes.get("options", {}))
-    part = getattr(snnkit.data.load(name, root), split)
-    _check_input(net, code(part.images[:1], torch.Generator()))
-    found = measure(net, _pair(part), encode=code, mode=notes.get("read", "rate"))
+    loaded = snnkit.data.load(name, root)
+    inputs = sequences(loaded, DataSettings(name=name, **{key: notes[key] for key in _NOTED if key in notes}))
+    part = getattr(loaded, split)
+    _check_input(net, inputs.first(part, 1, torch.Generator()))
+    found = measure(net, inputs.of(part), encode=inputs.encode, mode=notes.get("read", "rate"))
     table = Table(title=f"{model} on {name}, {split}", title_justify="left", show_header=False, box=None)
     table.add_row("samples", str(found.samples))
     table.add_row("accuracy", f"{found.accuracy:.2%}")
@@ -129,19 +103,10 @@ def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) ->
 
 
 def _notes(recipe: Recipe) -> dict[str, Any]:
-    return {
-        "data": recipe.data.name,
-        "encoder": recipe.data.encoder,
-        "steps": recipe.data.steps,
-        "options": dict(recipe.data.options),
-        "read": _mode(recipe.train),
-        "seed": recipe.train.seed,
-    }
+    data = {key: getattr(recipe.data, key) for key in _NOTED}
+    noted = {key: value for key, value in data.items() if value is not None}
+    return noted | {"data": recipe.data.name, "read": _mode(recipe.train), "seed": recipe.train.seed}
 
 
 def _mode(settings: TrainSettings) -> str:
     return settings.read or (settings.loss if isinstance(settings.loss, str) else "rate")
-
-
-def _pair(split: Split) -> tuple[Tensor, Tensor]:
-    return split.images, split.labels

@@ -49,6 +49,12 @@ class Dataset:
     card: Card
     paths: dict[str, Path]
 
+    @property
+    def kind(self) -> str:
+        """What the splits hold: `images`, `events` or `signals`."""
+        reader = event_formats.READERS.get(self.card.format)
+        return "images" if reader is None else "events" if "times" in reader.columns else "signals"
+
     @cached_property
     def train(self) -> Any:
         return self._split("train")

@@ -30,7 +30,7 @@ class Mel:
         seconds: length that it is cut or padded with silence to.
         window: samples of one Fourier transform, under a Hann window.
         hop: samples between two of them: 80 at 8,000 a second are 10 ms.
-        bands: mel bands; one that lies above half of `resample` is silent, and so is one between two frequencies.
+        bands: mel bands; one that lies above half of `resample` is silent.
         low, high: frequencies in Hz where the lowest band begins and the highest ends.
     """
 

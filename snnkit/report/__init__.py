@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from snnkit.report.figures import trace as trace
     from snnkit.report.pictures import gallery as gallery
     from snnkit.report.pictures import weights as weights
+    from snnkit.report.recordings import events as events
+    from snnkit.report.recordings import spectrogram as spectrogram
     from snnkit.report.theme import svg as svg
 
 _HOMES = {
@@ -19,8 +21,10 @@ _HOMES = {
     "bars": "figures",
     "confusion": "figures",
     "curves": "figures",
+    "events": "recordings",
     "gallery": "pictures",
     "raster": "figures",
+    "spectrogram": "recordings",
     "svg": "theme",
     "trace": "figures",
     "weights": "pictures",
@@ -31,8 +35,10 @@ __all__ = [
     "bars",
     "confusion",
     "curves",
+    "events",
     "gallery",
     "raster",
+    "spectrogram",
     "svg",
     "trace",
     "weights",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +16,16 @@ from snnkit.train.randomness import derived_seed, seed_everything
 
 Split = Sequence[Tensor] | Dataset
 """(inputs, targets) or (inputs, targets, lengths), samples first; or a Dataset of such tuples."""
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A Dataset that makes a whole batch at once: inputs [B, …], targets [B] and lengths [B], or no lengths."""
+
+    def batch(self, indices: Tensor) -> Sequence[Tensor]:
+        """Return the samples of these indices; may draw from the global generators."""
+        ...
+
 
 Encode = Callable[[Tensor, torch.Generator], Tensor]
 """Turns inputs [B, …] into a sequence [T, B, features…]; draws only from the generator."""
@@ -139,7 +149,10 @@ class Batches:
                 yield self._fetch(indices, "in order", 1.0, len(indices))
 
     def _fetch(self, indices: Tensor, epoch: int | str, weight: float, counted: int) -> Batch:
-        if isinstance(self.split, Dataset):
+        if isinstance(self.split, Batched):
+            seed_everything(self.seed, "batch", epoch, int(indices[0]))
+            parts = list(self.split.batch(indices))
+        elif isinstance(self.split, Dataset):
             items = []
             for index in indices.tolist():
                 # A sample's augmentation then depends on its index, not on when or where it is read.

@@ -80,10 +80,13 @@ class DataSettings(_Checked):
 
     Args:
         name: data set by the name of its card, such as "digits".
-        encoder: how inputs become sequences, such as "latency".
-        steps: time steps T of a sequence.
+        encoder: how images become sequences, such as "latency".
+        steps: time steps T of a sequence; None for 16 of images, and for all that recordings of events last.
         root: folder of downloaded data; None where the data set ships with the package or a default is set.
         options: further arguments of the encoder.
+        step: width of a bin of event data, in microseconds.
+        pool: neighbouring channels of event data that are summed, or pixels along both axes; None for 1.
+        binning: how events are binned, "uniform" unless given.
     Raises:
         RecipeError: a value of the wrong type or out of range.
 
@@ -95,9 +98,12 @@ class DataSettings(_Checked):
     section = "data"
     name: Annotated[str, Limits(example="digits", filled=True)]
     encoder: Annotated[str, Limits(filled=True)] = "constant"
-    steps: Annotated[int, Limits(low=1)] = 16
+    steps: Annotated[int | None, Limits(example=16, low=1)] = None
     root: Annotated[str | None, Limits(example="/data")] = None
     options: Annotated[dict, Limits(example={"tau": 5.0})] = dataclasses.field(default_factory=dict)
+    step: Annotated[int | None, Limits(example=10000, low=1)] = None
+    pool: Annotated[int | None, Limits(example=5, low=1)] = None
+    binning: Annotated[str | None, Limits(example="uniform", choices=("uniform", "squeezed"))] = None
 
 
 @dataclass(frozen=True)

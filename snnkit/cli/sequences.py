@@ -1,0 +1,107 @@
+"""How the data of a recipe become sequences: images through an encoder, events through bins, signals as they are."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnkit.data import Dataset, encode
+from snnkit.data.framed import FramedEvents, FramedSignals
+from snnkit.errors import RecipeError, nearest
+from snnkit.train.batches import Split
+from snnkit.train.recipe import DataSettings
+
+ENCODERS: Mapping[str, Callable[..., Tensor]] = {
+    function.__name__: function for function in (encode.constant, encode.rate, encode.latency, encode.population)
+}
+"""How a recipe's images become sequences."""
+
+_STEPS = 16
+_BINNED = ("step", "pool", "binning")
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Splits as training takes them.
+
+    Attributes:
+        encode: turns a batch of inputs and a generator into a sequence; None where the inputs are sequences.
+        of: turns a split of the data set into one that `fit` and `evaluate` take.
+    """
+
+    encode: Callable[[Tensor, torch.Generator], Tensor] | None
+    of: Callable[[Any], Split]
+
+    def first(self, split: Any, count: int, generator: torch.Generator) -> Tensor:
+        """Return the first samples of a split as a sequence [T, B, …]."""
+        samples = self.of(split)
+        if self.encode is not None:
+            return self.encode(samples[0][:count], generator)
+        framed: Any = samples
+        return framed.batch(torch.arange(min(count, len(framed))))[0].transpose(0, 1)
+
+
+def sequences(data: Dataset, settings: DataSettings) -> Sequences:
+    """Return how a data set becomes sequences.
+
+    Raises:
+        RecipeError: settings that data of this kind have no use for, or that they lack; an unknown encoder, or an
+            option that it does not take.
+    """
+    if data.kind == "images":
+        _unused(data, settings, _BINNED)
+        code = encoder(settings.encoder, settings.steps or _STEPS, settings.options)
+        return Sequences(code, lambda split: (split.images, split.labels))
+    _unused(
+        data, settings, ("encoder", "options") if data.kind == "events" else ("encoder", "options", "steps", *_BINNED)
+    )
+    if data.kind == "signals":
+        return Sequences(None, FramedSignals)
+    if settings.step is None:
+        raise RecipeError(
+            f"[data] needs step for {data.card.name}, the width of a bin in microseconds: type e.g. step = 10000"
+        )
+    binned: dict[str, Any] = {"step": settings.step, "steps": settings.steps}
+    binned |= {"pool": settings.pool or 1, "binning": settings.binning or "uniform"}
+    return Sequences(None, lambda split: FramedEvents(split, **binned))
+
+
+def _unused(data: Dataset, settings: DataSettings, names: tuple[str, ...]) -> None:
+    """Raise RecipeError where a setting is given that data of this kind have no use for."""
+    usual = {"encoder": "constant", "options": {}}
+    for name in names:
+        if getattr(settings, name) != usual.get(name):
+            takes = {"images": "encoder, steps and options", "events": "step, steps, pool and binning"}
+            raise RecipeError(
+                f"[data] {name} is given, and {data.card.name} holds {data.kind}, which have no use for it; "
+                f"they take {takes.get(data.kind, 'none of these')}"
+            )
+
+
+def encoder(name: str, steps: int, options: Mapping[str, Any]) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """Return the function that turns images and a generator into sequences [T, B, …].
+
+    Raises:
+        RecipeError: an unknown encoder, or an option that it does not take.
+    """
+    if name not in ENCODERS:
+        raise RecipeError(f"no encoder {name!r}{nearest(name, ENCODERS)}; known: {', '.join(ENCODERS)}")
+    function = ENCODERS[name]
+    _, *parameters = inspect.signature(function).parameters
+    takes = [parameter for parameter in parameters if parameter not in ("steps", "generator")]
+    for option in options:
+        if option not in takes:
+            listed = f"it takes {', '.join(takes)}" if takes else "it takes none"
+            raise RecipeError(f"encoder {name} has no option {option!r}{nearest(option, takes)}; {listed}")
+    draws = "generator" in parameters
+
+    def run(images: Tensor, generator: torch.Generator) -> Tensor:
+        extra = {"generator": generator} if draws else {}
+        return function(images, steps=steps, **options, **extra)
+
+    return run
