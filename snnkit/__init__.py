@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from snnkit.network import Network
     from snnkit.neuron import surrogate
     from snnkit.spiking import Spiking
-    from snnkit.synapse import Recurrent
+    from snnkit.synapse import DelayConv1d, DelayConv2d, DelayLinear, Recurrent
     from snnkit.train import diagnose, initialise
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "DelayConv1d": "snnkit.synapse",
+    "DelayConv2d": "snnkit.synapse",
+    "DelayLinear": "snnkit.synapse",
     "Network": "snnkit.network",
     "Recurrent": "snnkit.synapse",
     "SnnkitError": "snnkit.errors",
@@ -35,6 +38,9 @@ _HOME = {
 }
 _PACKAGES = ("baseline", "data", "deploy", "files", "neuron", "report", "synapse", "train")
 __all__ = [
+    "DelayConv1d",
+    "DelayConv2d",
+    "DelayLinear",
     "Network",
     "Recurrent",
     "SnnkitError",

@@ -45,7 +45,8 @@ class Network(nn.Sequential):
             state: what an earlier run returned; fresh if None.
             lengths: valid steps of each sample [B]; later outputs are 0, and no state or statistic sees them.
         Returns:
-            Output [T, B, features…], and the state after the last valid step.
+            Output [T, B, features…], longer by the `tail` of layers that have one; and the state after the last valid
+            step.
         Raises:
             InputError: wrong rank, type, lengths or state; no steps, no samples; NaN or infinity on a CPU.
         """
@@ -59,6 +60,8 @@ class Network(nn.Sequential):
                 x, after[name] = module.run(x, known.get(name), lengths=lengths)  # pyright: ignore[reportCallIssue]
             else:
                 x = fold(module, x, lengths)
+            if lengths is not None:
+                lengths = lengths + getattr(module, "tail", 0)
         if lengths is not None:
             steps = torch.arange(len(x), device=x.device).view(-1, *[1] * (x.ndim - 1))
             x = x * (steps < lengths.to(x.device).view(1, -1, *[1] * (x.ndim - 2))).to(x.dtype)

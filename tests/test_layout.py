@@ -20,6 +20,7 @@ ORDER = [
     "errors",
     "arrays",
     "settings",
+    "threads",
     "cards",
     "neuron",
     "codegen",

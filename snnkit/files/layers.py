@@ -1,4 +1,7 @@
-"""The layers of torch that files store, each with the arguments that make it again. A new one is a line here."""
+"""The layers of torch, and with delays, that files store, each with the arguments that make it again.
+
+A new one is a line here.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ import torch
 from torch import nn
 
 from snnkit.files.schema import Check, NeedError, UnfitError, choice, either, exactly, flag, named, real, rows, whole
+from snnkit.synapse import DelayConv1d, DelayConv2d, DelayLinear
+from snnkit.synapse.delay import KINDS
+from snnkit.synapse.delayed import METHODS
+from snnkit.synapse.taps import KERNELS
 
 _LARGEST_WINDOW = 1 << 16
 
@@ -103,6 +110,23 @@ def _argument(module: nn.Module, name: str) -> Any:
     return value is not None if name == "bias" else value
 
 
+_DELAYED = {
+    "max_delay": whole(0, 1 << 20),
+    "kind": choice(*KINDS),
+    "taps": whole(1, 64),
+    "kernel": choice(*KERNELS),
+    "learn": flag,
+    "bias": flag,
+    "backend": choice("auto", *METHODS),
+    "tail": whole(0, 1 << 20),
+}
+
+
+def _delay_conv(axes: int) -> dict[str, Check]:
+    window = {"kernel_size": _sizes(axes), "stride": _sizes(axes), "padding": _sizes(axes, 0)}
+    return {"n_inputs": whole(), "n_outputs": whole(), **window, **_DELAYED}
+
+
 LAYERS: Mapping[str, Layer] = {
     kind.__name__: Layer(kind, arguments)
     for kind, arguments in (
@@ -133,8 +157,11 @@ LAYERS: Mapping[str, Layer] = {
         (nn.AdaptiveAvgPool3d, {"output_size": _sizes(3, free=True)}),
         (nn.Dropout, {"p": real(0.0, 1.0), "inplace": flag}),
         (nn.Flatten, {"start_dim": whole(-8, 8), "end_dim": whole(-8, 8)}),
+        (DelayLinear, {"n_inputs": whole(), "n_outputs": whole(), **_DELAYED}),
+        (DelayConv1d, _delay_conv(1)),
+        (DelayConv2d, _delay_conv(2)),
         (nn.ReLU, {"inplace": flag}),
         (nn.Identity, {}),
     )
 }
-"""Every layer of torch that files store, by name."""
+"""Every layer that files store beside neurons, by name."""

@@ -15,6 +15,7 @@ from snnkit.files.tree import Array, Tree
 from snnkit.network import Network
 from snnkit.neuron import Param
 from snnkit.spiking import Spiking
+from snnkit.synapse import Delayed
 
 _PREFIX = "param_"
 _DEEPEST_TENSOR = 8
@@ -70,7 +71,7 @@ class _Slot:
         value = self.owner.values()[name] if isinstance(self.owner, Spiking) else self.tensor
         trainable = self.tensor.requires_grad if isinstance(self.tensor, nn.Parameter) else None
         try:
-            units = "steps" if self.bounds is not None and name.startswith("tau") else "1"
+            units = "steps" if _in_steps(self.owner, name) else "1"
             return codec.encode(value, units=units, trainable=trainable)
         except UnfitError as error:
             raise UnfitError(f"{self.path} holds {error}") from None
@@ -106,12 +107,20 @@ class _Slot:
     def _check_values(self, tensor: Tensor) -> None:
         if not bool(torch.isfinite(tensor).all()):
             raise UnfitError(f"{self.path} holds NaN or infinity; needed are finite numbers")
+        if isinstance(self.owner, Delayed) and self.attribute == "delay" and not self.owner.fits(tensor):
+            raise UnfitError(f"{self.path} is out of 0..{self.owner.max_delay} steps")
         if self.bounds is not None:
             low, high = self.bounds.low, self.bounds.high
             # Bounds are rounded to float32 where a layer checks them, so a float64 tensor is rounded with them.
             rounded = tensor.float() if tensor.dtype == torch.float64 else tensor
             if not bool(((rounded >= low) & (rounded <= high)).all()):
                 raise UnfitError(f"{self.path} is out of its bounds [{low:g}, {high:g}]")
+
+
+def _in_steps(owner: nn.Module, name: str) -> bool:
+    if isinstance(owner, Delayed):
+        return name in ("delay", "sigma")
+    return isinstance(owner, Spiking) and name.startswith("tau")
 
 
 def _slots(net: Network) -> Iterator[_Slot]:

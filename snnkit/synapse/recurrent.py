@@ -1,4 +1,4 @@
-"""A layer connected to itself: its output of one step comes back with the next."""
+"""A layer connected to itself: its output of one step comes back with the next, or later where delays say so."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snnkit.errors import InputError
 from snnkit.spiking import Spiking, check_lengths, check_sequence
+from snnkit.synapse.fold import stateful
 
 
 class Recurrent(nn.Module):
@@ -16,7 +17,9 @@ class Recurrent(nn.Module):
 
     Args:
         layer: the spiking layer.
-        connection: a module from the layer's output to its input, such as `nn.Linear(128, 128, bias=False)`.
+        connection: a module from the layer's output to its input, such as `nn.Linear(128, 128, bias=False)`. With
+            delays, such as `snnkit.DelayLinear(128, 128, kind="axonal", kernel="triangle")` for one per neuron as in
+            DelRec, an output of step t comes back at t + 1 + delay; its last outputs are the connection's state.
 
     Example:
         >>> layer = Recurrent(snnkit.ALIF(tau=10.0), nn.Linear(128, 128, bias=False))
@@ -41,27 +44,29 @@ class Recurrent(nn.Module):
         check_sequence(x, "Recurrent")
         if lengths is not None:
             check_lengths(lengths, x)
-        state = self._start(x) if state is None else self._check(x, state)
+        current = self._start(x) if state is None else self._check(x, state)
         outputs = []
         for t, x_t in enumerate(x.unbind(0)):
-            y, after = self.step(x_t, state)
+            y, after = self.step(x_t, current)
             if lengths is not None:
-                going = (lengths > t).view(-1, *[1] * (x.ndim - 2)).to(x.device)
-                y = y * going.to(y.dtype)
-                after = {
-                    "layer": {n: torch.where(going, a, state["layer"][n]) for n, a in after["layer"].items()},
-                    "output": torch.where(going, after["output"], state["output"]),
-                }
+                going = (lengths > t).to(x.device)
+                y = y * going.view(-1, *[1] * (x.ndim - 2)).to(y.dtype)
+                after = _held(going, after, current)
             outputs.append(y)
-            state = after
-        return torch.stack(outputs), state
+            current = after
+        return torch.stack(outputs), current
 
     def step(self, x_t: Tensor, state: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any]]:
         """Run one step: x_t [B, features…] and a state to an output [B, features…] and a state."""
         if state is None:
             state = self._start(x_t.unsqueeze(0))
-        y, inner = self.layer.step(x_t + self.connection(state["output"]).to(x_t.dtype), state["layer"])
-        return y, {"layer": inner, "output": y}
+        after: dict[str, Any] = {}
+        if stateful(self.connection):
+            back, after["connection"] = self.connection.step(state["output"], state.get("connection"))  # pyright: ignore[reportCallIssue]
+        else:
+            back = self.connection(state["output"])
+        y, inner = self.layer.step(x_t + back.to(x_t.dtype), state["layer"])
+        return y, {"layer": inner, "output": y, **after}
 
     def trace(self, x: Tensor, state: dict[str, Any] | None = None) -> tuple[Tensor, dict[str, Any], dict[str, Tensor]]:
         """Return what `run` returns, and every state after every step [T, B, features…], without gradient."""
@@ -76,14 +81,25 @@ class Recurrent(nn.Module):
         return torch.stack(outputs), state, {n: torch.stack([s[n] for s in steps]) for n in self.layer.neuron.states}
 
     def _start(self, x: Tensor) -> dict[str, Any]:
-        return {"layer": self.layer.start(x.shape[1:], x), "output": torch.zeros_like(x[0])}
+        start: dict[str, Any] = {"layer": self.layer.start(x.shape[1:], x), "output": torch.zeros_like(x[0])}
+        if stateful(self.connection):
+            start["connection"] = self.connection.start(x[0])  # pyright: ignore[reportCallIssue]
+        return start
 
     def _check(self, x: Tensor, state: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(state, dict) or set(state) != {"layer", "output"}:
-            raise InputError(f"the state of Recurrent is a dict of 'layer' and 'output', not {state!r:.80}")
+        known = {"layer", "output", *({"connection"} if stateful(self.connection) else ())}
+        if not isinstance(state, dict) or set(state) != known:
+            raise InputError(f"the state of Recurrent is a dict of {sorted(known)}, not {state!r:.80}")
         if state["output"].shape != x.shape[1:]:
             raise InputError(
                 f"the state's output has shape {list(state['output'].shape)} and the input needs {list(x.shape[1:])}; "
                 "pass state=None to start afresh"
             )
         return state
+
+
+def _held(going: Tensor, after: Any, before: Any) -> Any:
+    """Return the state after a step for the samples [B] that go on, and before it for the others."""
+    if isinstance(after, dict):
+        return {name: _held(going, after[name], before[name]) for name in after}
+    return torch.where(going.view(-1, *[1] * (after.ndim - 1)), after, before)

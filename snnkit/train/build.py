@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from snnkit import synapse
 from snnkit.errors import RecipeError, SnnkitError, nearest
 from snnkit.network import Network
 from snnkit.neuron import FAMILIES, Surrogate
@@ -24,15 +25,16 @@ _TORCH = (
     *("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveMaxPool1d", "AdaptiveMaxPool2d"),
     *("Dropout", "Dropout1d", "Dropout2d", "Flatten", "Unflatten", "Identity", "ReLU"),
 )
-_SHORT = {"in": ("in_features", "in_channels"), "out": ("out_features", "out_channels")}
+_DELAYS = ("DelayLinear", "DelayConv1d", "DelayConv2d")
+_SHORT = {"in": ("in_features", "in_channels", "n_inputs"), "out": ("out_features", "out_channels", "n_outputs")}
 
 
 def build_network(settings: NetworkSettings, *, seed: int = 0) -> Network:
     """Make the network that a recipe describes, its first weights a function of the seed.
 
-    A layer is a table with a `type`: a torch layer such as Linear (`in` and `out` stand for its sizes), a neuron
-    such as LIF with its options and parameters (`surrogate` is a name or a table with a name), Recurrent with a
-    `layer` and a `connection`, or Network with `layers`.
+    A layer is a table with a `type`: a torch layer such as Linear (`in` and `out` stand for its sizes), one with
+    delays such as DelayLinear, a neuron such as LIF with its options and parameters (`surrogate` is a name or a table
+    with a name), Recurrent with a `layer` and a `connection`, or Network with `layers`.
 
     Args:
         settings: the section [network].
@@ -72,10 +74,10 @@ def _layer(specification: Any, where: str) -> nn.Module:
         return _made(Recurrent, made, where)
     if kind in FAMILIES:
         return _made(layer(kind), _neuron_arguments(arguments, where), where)
-    if kind in _TORCH:
-        constructor = getattr(nn, kind)
+    if kind in (*_TORCH, *_DELAYS):
+        constructor = getattr(synapse if kind in _DELAYS else nn, kind)
         return _made(constructor, _torch_arguments(constructor, arguments, where), where)
-    known = (*_TORCH, *FAMILIES, "Recurrent", "Network")
+    known = (*_TORCH, *_DELAYS, *FAMILIES, "Recurrent", "Network")
     hint = nearest(kind, known) or f"; known: {', '.join(known)}"
     raise RecipeError(f"[network] {where}: no such type{hint}")
 

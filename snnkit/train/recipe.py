@@ -179,7 +179,9 @@ class TrainSettings(_Checked):
         momentum: of sgd.
         weight_decay: decoupled for adamw, L2 for sgd; parameters of neurons and those with fewer than two
             axes (biases, norms) are left out.
-        schedule: "cosine" lowers the learning rate to zero over all steps; "none" keeps it.
+        schedule: "cosine" lowers the learning rate to zero over all steps; "onecycle" raises it to `lr` over the first
+            30 % and lowers it over the rest; "none" keeps it.
+        delay_lr: learning rate of delays at the start, in steps; it falls to zero as a cosine.
         loss: "rate", "last", "max" or "first_spike"; from Python also a function
             (y, target, lengths=None) -> scalar, the mean over the batch.
         read: how a class is read from the output: the same names, None for that of the loss.
@@ -209,7 +211,8 @@ class TrainSettings(_Checked):
     optimiser: Annotated[str, Limits(choices=("adamw", "sgd"))] = "adamw"
     momentum: Annotated[float, Limits(low=0, below=1)] = 0.9
     weight_decay: Annotated[float, Limits(low=0)] = 0.0
-    schedule: Annotated[str, Limits(choices=("cosine", "none"))] = "none"
+    schedule: Annotated[str, Limits(choices=("cosine", "onecycle", "none"))] = "none"
+    delay_lr: Annotated[float, Limits(above=0)] = 0.1
     loss: Annotated[Any, Limits(choices=_READINGS)] = "rate"
     read: Annotated[str | None, Limits(example="rate", choices=_READINGS)] = None
     seed: Annotated[int, Limits(low=0)] = 0

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from snnkit.errors import BackendError, FileError, InputError
 from snnkit.spiking import Spiking
+from snnkit.synapse import Delayed
 from snnkit.train.batches import (
     Batch,
     Batches,
@@ -30,7 +31,7 @@ from snnkit.train.checkpoint import has_checkpoints
 from snnkit.train.history import Epoch, History
 from snnkit.train.layers import outputs, passed
 from snnkit.train.losses import firing_rate_regulariser, loss_function, predictions
-from snnkit.train.optimiser import learning_rate, optimiser
+from snnkit.train.optimiser import optimiser, set_learning_rates
 from snnkit.train.progress import Bar
 from snnkit.train.randomness import caller_randomness_kept, seed_everything
 from snnkit.train.recipe import TrainSettings
@@ -186,6 +187,7 @@ class _Training:
         self.validation = None if validation is None else Batches(validation, share, settings.seed, **place)
         self.loss = loss_function(settings.loss)
         self.optimiser = optimiser(net, settings)
+        self.delayed = [module for module in net.modules() if isinstance(module, Delayed)]
         watched = _Watched(net, settings.rate_regulariser is not None)
         self.module, self.wrapped = fabric.setup(watched, self.optimiser)
         self.at = _Position(History(), torch.zeros(3, dtype=torch.float64, device=fabric.device))
@@ -264,7 +266,7 @@ class _Training:
     def _description(self) -> dict[str, Any]:
         """Return what must be equal for a resumed run to continue this one."""
         settings = dataclasses.asdict(self.settings)
-        if self.settings.schedule == "none":
+        if self.settings.schedule == "none" and not self.delayed:
             settings.pop("epochs")
         if callable(self.settings.loss):
             settings["loss"] = getattr(self.settings.loss, "__qualname__", type(self.settings.loss).__name__)
@@ -278,6 +280,8 @@ class _Training:
     def _run_epoch(self, store: Store, bar: Bar) -> None:
         at, steps = self.at, self.train.steps
         self.net.train()
+        for layer in self.delayed:
+            layer.anneal(len(at.history) / self.settings.epochs)
         since = time.monotonic() - at.seconds
         for batch in self.train.shuffled(at.epoch, start=at.batch):
             self._step(batch)
@@ -296,9 +300,7 @@ class _Training:
 
     def _step(self, batch: Batch) -> None:
         settings, at, rank = self.settings, self.at, self.fabric.global_rank
-        lr = learning_rate(settings, at.step / (settings.epochs * self.train.steps))
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
+        set_learning_rates(self.optimiser, settings, at.step / (settings.epochs * self.train.steps))
         seed_everything(settings.seed, "step", at.step, rank)
         x, target, lengths = self._encoded(batch, "encode", at.step, rank)
         y, spikes = self.module(x, lengths)
@@ -310,6 +312,8 @@ class _Training:
             )
         self.wrapped.step()
         self.wrapped.zero_grad()
+        for layer in self.delayed:
+            layer.constrain()
         at.totals += self._summed(self._counts(loss.detach(), y.detach(), target, lengths, batch.counted))
 
     def _rate_penalty(self, spikes: list[Tensor], lengths: Tensor | None) -> Tensor | float:
