@@ -89,6 +89,7 @@ def _spool(card: Card, part: Part, paths: Mapping[str, Path], folder: Path) -> _
                 read.widths.setdefault(name, values.shape[1:])
                 stream.write(np.ascontiguousarray(values, reader.columns[name]).data)
     finally:
+        source.close()
         for stream in streams.values():
             stream.close()
     if len(read.labels) != part.count:

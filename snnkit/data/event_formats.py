@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -25,9 +26,14 @@ def hdf5_spikes(card: Card, part: Part, paths: Mapping[str, Path]) -> Source:
     Names of classes are those of `extra/keys`, in its order. The file may lie there unpacked or as `.gz` or `.zip`.
     """
     (file,) = part.files
-    with sources.unpacked(paths[file.name]) as path, _opened(path, paths[file.name]) as store:
+    path, sort = paths[file.name], options(card)["sort"]
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(_opened(stack.enter_context(sources.unpacked(path)), path))
+        missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in store]
+        if missing:
+            raise DataError(f"{path} lacks {', '.join(missing)}; spikes/times, spikes/units and labels are needed")
         classes = _class_names(store, card, path)
-    return Source(_spikes(card, paths[file.name], options(card)["sort"]), classes)
+        return Source(_spikes(store, card, path, sort), classes, stack.pop_all().close)
 
 
 def _opened(path: Path, original: Path) -> Any:
@@ -47,23 +53,19 @@ def _class_names(store: Any, card: Card, path: Path) -> tuple[str, ...]:
     return names
 
 
-def _spikes(card: Card, path: Path, sort: bool) -> Iterator[Sample]:
-    with sources.unpacked(path) as place, _opened(place, path) as store:
-        missing = [name for name in ("spikes/times", "spikes/units", "labels") if name not in store]
-        if missing:
-            raise DataError(f"{path} lacks {', '.join(missing)}; spikes/times, spikes/units and labels are needed")
-        times, units, labels = store["spikes/times"], store["spikes/units"], store["labels"]
-        speakers = store["extra/speaker"][()] if "extra/speaker" in store else None
-        if not len(times) == len(units) == len(labels):
-            raise DataError(f"{path} has {len(times)} times, {len(units)} units and {len(labels)} labels")
-        for index in range(len(labels)):
-            where = f"{path}: recording {index}"
-            try:
-                seconds, channels, label = times[index], units[index], int(labels[index])
-            except OSError as error:
-                raise DataError(f"{where} is truncated or damaged ({error}); fetch the file again") from error
-            columns = check(microseconds(seconds, where), channels, card.shape[0], where, sort=sort)
-            yield Sample(label, columns, "" if speakers is None else str(speakers[index]))
+def _spikes(store: Any, card: Card, path: Path, sort: bool) -> Iterator[Sample]:
+    times, units, labels = store["spikes/times"], store["spikes/units"], store["labels"]
+    speakers = store["extra/speaker"][()] if "extra/speaker" in store else None
+    if not len(times) == len(units) == len(labels):
+        raise DataError(f"{path} has {len(times)} times, {len(units)} units and {len(labels)} labels")
+    for index in range(len(labels)):
+        where = f"{path}: recording {index}"
+        try:
+            seconds, channels, label = times[index], units[index], int(labels[index])
+        except OSError as error:
+            raise DataError(f"{where} is truncated or damaged ({error}); fetch the file again") from error
+        columns = check(microseconds(seconds, where), channels, card.shape[0], where, sort=sort)
+        yield Sample(label, columns, "" if speakers is None else str(speakers[index]))
 
 
 def microseconds(seconds: Any, where: str) -> np.ndarray:

@@ -38,10 +38,17 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Samples, one after the other, and the names of their classes; those of the card where there are none."""
+    """An opened part of a data set.
+
+    Attributes:
+        samples: one after the other.
+        classes: their names; those of the card where there are none.
+        close: called when the samples are read, or will not be.
+    """
 
     samples: Iterable[Sample]
     classes: tuple[str, ...] = ()
+    close: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True)

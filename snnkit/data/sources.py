@@ -57,11 +57,11 @@ def verify(card: Card, file: File, path: Path) -> None:
         return
     where = f"fetch it again from {card.places}"
     try:
+        if file.size and not file.packed and path.stat().st_size != file.size:
+            raise DataError(f"{path} has {path.stat().st_size:,} bytes; its card says {file.size:,}; {where}")
         if file.md5:
             with path.open("rb") as stream:
                 _compare(path, "md5", hashlib.file_digest(stream, "md5").hexdigest(), file.md5, where)
-        if file.size and not file.packed and path.stat().st_size != file.size:
-            raise DataError(f"{path} has {path.stat().st_size:,} bytes; its card says {file.size:,}; {where}")
         if file.sha256:
             with gzip.open(path) if file.packed else path.open("rb") as stream:
                 _compare(path, "sha256", _sha256(stream), file.sha256, where)
