@@ -11,18 +11,24 @@ if TYPE_CHECKING:
     from snnkit.data.dataset import Split as Split
     from snnkit.data.dataset import load as load
     from snnkit.data.events import Events as Events
+    from snnkit.data.framed import FramedEvents as FramedEvents
+    from snnkit.data.framed import FramedSignals as FramedSignals
+    from snnkit.data.signals import Signals as Signals
 
 _HOMES = {
     "Card": "card",
     "Dataset": "dataset",
     "Events": "events",
+    "FramedEvents": "framed",
+    "FramedSignals": "framed",
+    "Signals": "signals",
     "Split": "dataset",
     "frames": "binning",
     "load": "dataset",
     "names": "card",
 }
 
-__all__ = ["Card", "Dataset", "Events", "Split", "frames", "load", "names"]
+__all__ = ["Card", "Dataset", "Events", "FramedEvents", "FramedSignals", "Signals", "Split", "frames", "load", "names"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from snnkit.errors import DataError
+from snnkit.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,13 +119,15 @@ class Events:
 
         Args:
             indices: whole numbers, a mask `[N]` of booleans, or a slice.
+        Raises:
+            InputError: indices beyond the set, or that are none.
 
         Example:
             >>> events = Events.build([([5], [0]), ([7], [1])], [0, 1], shape=(2,), classes=("no", "yes"))
             >>> events.select(events.labels == 1).times.tolist()
             [7]
         """
-        chosen = np.arange(len(self))[indices if isinstance(indices, slice) else np.asarray(indices)]
+        chosen = places(indices, len(self))
         pairs = [self.recording(int(index)) for index in chosen]
         offsets = np.zeros(len(chosen) + 1, np.int64)
         np.cumsum([len(times) for times, _ in pairs], out=offsets[1:])
@@ -139,6 +141,20 @@ class Events:
             classes=self.classes,
             group_names=self.group_names,
         )
+
+
+def places(indices: Indices, count: int) -> np.ndarray:
+    """Return what chooses among `count` recordings as whole numbers; raises InputError where it cannot."""
+    found = indices if isinstance(indices, slice) else np.atleast_1d(np.asarray(indices))
+    if isinstance(found, np.ndarray) and not found.size:
+        return np.empty(0, np.int64)
+    try:
+        return np.arange(count)[found]
+    except IndexError as error:
+        raise InputError(
+            f"the indices do not choose among {count} recordings ({error}); type e.g. indices=[0, 1] or a mask "
+            f"of {count} booleans"
+        ) from None
 
 
 def check(times: Any, addresses: Any, size: int, where: str, *, sort: bool = False) -> Recording:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from snnkit.data.events import places
 from snnkit.errors import DataError, InputError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Signals:
         Returns:
             Values float32 `[T, B, channels]`, zero after a recording's end, and lengths int64 `[B]`.
         Raises:
-            InputError: no recordings.
+            InputError: no recordings, or indices beyond them.
 
         Example:
             >>> values, none = np.ones((3, 2), np.float32), np.full(2, -1, np.int32)
@@ -66,8 +67,7 @@ class Signals:
             >>> x.shape, lengths.tolist()
             (torch.Size([2, 2, 2]), [1, 2])
         """
-        every = np.arange(len(self))
-        chosen = every if indices is None else every[indices if isinstance(indices, slice) else np.asarray(indices)]
+        chosen = places(slice(None) if indices is None else indices, len(self))
         if not len(chosen):
             raise InputError("there are no recordings to put together; at least one index is needed")
         lengths = (self.offsets[1:] - self.offsets[:-1])[chosen]
