@@ -79,16 +79,17 @@ def test_a_neuron_of_a_user_joins_the_suite(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["LIF(soft,input_decay)", "ALIF(hard)", "ILIF(soft)"])
-def test_scratch_memory_is_written_before_it_is_read(label: str) -> None:
+def test_neither_blocks_nor_scratch_memory_before_its_first_write_matter(label: str) -> None:
     case = next(case for case in CASES if case.label.startswith(label))
     kernel = Kernel(case.neuron, case.surrogate, case.detach_reset)
     wanted = (True,) * len(case.neuron.params)
     results = []
-    for fill in ("np.empty(", "np.nan + np.zeros("):
+    for fill, block in (("np.empty(", cpu_source.BLOCK), ("np.nan + np.zeros(", 32)):
         run = []
         for flags in (None, wanted):
             text = cpu_source.source(kernel, "float32", flags).replace("np.empty(", fill).replace("cache=True, ", "")
             text = text.replace("np.nan + ", "real(np.nan) + ")
+            text = text.replace(f"BLOCK = {cpu_source.BLOCK}", f"BLOCK = {block}")
             scope: dict = {"__name__": "generated"}
             exec(compile(text, "generated", "exec"), scope)
             run.append(scope["forward" if flags is None else "backward"])
