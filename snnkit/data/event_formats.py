@@ -16,6 +16,7 @@ from snnkit.data.card import Card, Part
 from snnkit.data.events import check
 from snnkit.data.mel import mel_wav_tar
 from snnkit.data.recordings import EVENTS, SIGNALS, Reader, Sample, Source, options
+from snnkit.data.speech import ear_wav
 from snnkit.errors import DataError
 
 
@@ -115,6 +116,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "atis-zip": Reader(atis_zip, EVENTS),
         "aedat-tar": Reader(aedat_tar, EVENTS),
         "mel-wav-tar": Reader(mel_wav_tar, SIGNALS),
+        "ear-wav": Reader(ear_wav, EVENTS),
     }
 )
 """The `format` of a card to its reader."""

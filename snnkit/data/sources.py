@@ -26,8 +26,10 @@ DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 
 
 def find(card: Card, root: str | Path | None) -> dict[str, Path]:
-    """Return file name to path; raises DataError where there is no root or a file is missing from it."""
+    """Return file name to file or folder; raises DataError where there is no root or one is missing from it."""
     files = [file for part in card.parts for file in part.files]
+    if not files:
+        return {}
     needed = ", ".join(dict.fromkeys(file.facts for file in files))
     base = settings.data_root() if root is None else Path(root)
     if base is None:
@@ -38,8 +40,8 @@ def find(card: Card, root: str | Path | None) -> dict[str, Path]:
     paths, missing = {}, []
     for file in files:
         places = [base / card.name / name for name in (file.name, *file.also)]
-        paths[file.name] = next((place for place in places if place.is_file()), places[0])
-        missing += [] if paths[file.name].is_file() else [file.name]
+        paths[file.name] = next((place for place in places if place.exists()), places[0])
+        missing += [] if paths[file.name].exists() else [file.name]
     if missing:
         raise DataError(
             f"{base / card.name} lacks {', '.join(dict.fromkeys(missing))}; {card.name} needs {needed}; published at "
@@ -118,7 +120,7 @@ def _content(path: Path) -> Iterator[gzip.GzipFile | BinaryIO]:
 
 
 def members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of the files of an archive whose names end so: of a zip by name, of a tar in its order.
+    """Yield name and bytes of the files whose names end so: of a tar in its order, of a zip or a folder by name.
 
     Hidden files, such as macOS leaves in archives, are no files of theirs.
 
@@ -126,6 +128,11 @@ def members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]
         DataError: where the archive is damaged or is none.
     """
     try:
+        if path.is_dir():
+            for place in sorted(path.rglob("*")):
+                if _meant(place.name, suffixes):
+                    yield str(place.relative_to(path)), place.read_bytes()
+            return
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
                 for name in sorted(archive.namelist()):

@@ -40,6 +40,7 @@ def stamp(card: Card, part: Part, paths: Mapping[str, Path], decoder: str) -> di
         "licence": card.licence,
         "citation": card.citation,
         "files": json.dumps(files),
+        "options": json.dumps(dict(card.options), sort_keys=True),
         "decoder": decoder,
     }
 
