@@ -28,6 +28,7 @@ FIGURES = {
     "bars": lambda: report.bars({"SNN": {"adds": 3}, "ANN": {"products": 9}}),
     "events": lambda: report.events(Events.build([([0, 9], [1, 2])], [0], shape=(4,), classes=("a", "b"))),
     "spectrogram": lambda: report.spectrogram(torch.rand(5, 3)),
+    "photograph": lambda: report.photograph(torch.rand(3, 5, 4)),
     "gallery": lambda: report.gallery(torch.rand(3, 4, 4), titles=("x", "y", "z")),
     "weights": lambda: report.weights(torch.randn(5, 16), shape=(4, 4)),
 }
@@ -168,6 +169,12 @@ def test_bars_end_with_their_sums():
         (lambda: report.gallery(torch.ones(4, 4)), r"gallery takes \[N, H, W\].*got shape \[4, 4\]"),
         (lambda: report.curves({"SNN": {"train": []}}), r"curves takes \[T\] with nothing empty"),
         (lambda: report.weights(torch.ones(3, 10), shape=(4, 4)), r"come from 10 inputs, which are not 4 x 4"),
+        (lambda: report.photograph(torch.ones(1, 4, 4)), r"photograph takes \[3, H, W\] and got \[1, 4, 4\]; gallery"),
+        (lambda: report.spectrogram(torch.ones(4)), r"spectrogram takes \[T, N\]"),
+        (
+            lambda: report.events(Events.build([([0], [1])], [0], shape=(2, 3), classes=("a", "b"))),
+            r"events draws recordings of shape \(channels,\) or \(2, height, width\) and got \(2, 3\)",
+        ),
     ],
 )
 def test_values_of_another_shape_are_refused(make, message):

@@ -70,7 +70,10 @@ def _figure(kind: str, samples: Any, index: int, title: str) -> Figure:
     if kind == "signals":
         part = slice(samples.offsets[index], samples.offsets[index + 1])
         return report.spectrogram(samples.values[part], title=title)
-    return report.gallery(samples.images[index].mean(0, keepdim=True), titles=(title,), width=2.6)
+    image = samples.images[index]
+    if len(image) == 3:
+        return report.photograph(image, title=title)
+    return report.gallery(image.mean(0, keepdim=True), titles=(title,), width=2.6)
 
 
 def prepare(name: str, *, root: Path | None) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from snnkit.report.pictures import gallery as gallery
     from snnkit.report.pictures import weights as weights
     from snnkit.report.recordings import events as events
+    from snnkit.report.recordings import photograph as photograph
     from snnkit.report.recordings import spectrogram as spectrogram
     from snnkit.report.theme import svg as svg
 
@@ -23,6 +24,7 @@ _HOMES = {
     "curves": "figures",
     "events": "recordings",
     "gallery": "pictures",
+    "photograph": "recordings",
     "raster": "figures",
     "spectrogram": "recordings",
     "svg": "theme",
@@ -37,6 +39,7 @@ __all__ = [
     "curves",
     "events",
     "gallery",
+    "photograph",
     "raster",
     "spectrogram",
     "svg",

@@ -111,3 +111,29 @@ def spectrogram(values: Values, *, title: str = "", unit: str = "band", label: s
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     return figure
+
+
+@styled
+def photograph(image: Values, *, title: str = "", width: float = 0.6 * WIDE) -> Figure:
+    """Draw one colour picture.
+
+    Args:
+        image: [3, H, W], red, green and blue, 0..1.
+        title: above it.
+        width: in inches.
+    Raises:
+        InputError: another rank, or other than three colours.
+
+    Example:
+        >>> figure = photograph(torch.rand(3, 8, 8))
+    """
+    colours = array(image, 3, "photograph")
+    if len(colours) != 3:
+        raise InputError(
+            f"photograph takes [3, H, W] and got {list(colours.shape)}; gallery draws pictures of one channel"
+        )
+    figure = Figure(figsize=(width, width * colours.shape[1] / colours.shape[2] + 0.3))
+    axes = figure.add_subplot(title=title)
+    axes.imshow(colours.transpose(1, 2, 0).clip(0, 1), interpolation="none")
+    axes.set_axis_off()
+    return figure
