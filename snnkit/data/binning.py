@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnkit.data.events import Events
+from snnkit.data.events import Events, places
 from snnkit.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -68,21 +68,21 @@ def frames(
             raise InputError(f"{name} is {value!r}; a whole number of at least 1 is needed, e.g. step=10_000 for 10 ms")
     if binning not in BINNINGS:
         raise InputError(f"no binning {binning!r}{nearest(binning, BINNINGS)}; known: {', '.join(BINNINGS)}")
-    chosen = events if indices is None else events.select(indices)
-    if not len(chosen):
+    chosen = [events.recording(place) for place in places(slice(None) if indices is None else indices, len(events))]
+    if not chosen:
         raise InputError("there are no recordings to bin; at least one index is needed")
-    bins = [BINNINGS[binning](chosen.recording(index)[0], step) for index in range(len(chosen))]
-    lengths = np.array([int(places[-1]) + 1 if len(places) else 1 for places in bins])
+    bins = [BINNINGS[binning](times, step) for times, _ in chosen]
+    lengths = np.array([int(found[-1]) + 1 if len(found) else 1 for found in bins])
     longest = int(lengths.max()) if steps is None else steps
-    places, shape = _pooled(chosen.shape, pool)
+    channels, shape = _pooled(events.shape, pool)
     _check_room(longest, len(chosen), shape)
     size = math.prod(shape)
     counts = np.zeros((longest, len(chosen), size), np.float32)
-    for index, when in enumerate(bins):
+    for index, (when, (_, addresses)) in enumerate(zip(bins, chosen, strict=True)):
         kept = when[: np.searchsorted(when, longest)]
-        who = places[chosen.recording(index)[1][: len(kept)]]
         used = int(kept[-1]) + 1 if len(kept) else 0
-        counts[:used, index] = np.bincount(kept * size + who, minlength=used * size).reshape(used, size)
+        cells = kept * size + channels[addresses[: len(kept)]]
+        counts[:used, index] = np.bincount(cells, minlength=used * size).reshape(used, size)
     if binary:
         np.minimum(counts, 1, out=counts)
     x = torch.from_numpy(counts.reshape(longest, len(chosen), *shape))
@@ -113,8 +113,8 @@ def _pooled(shape: tuple[int, ...], pool: int) -> tuple[np.ndarray, tuple[int, .
     axes = len(shape) - min(2, len(shape))
     factors = [pool if axis >= axes else 1 for axis in range(len(shape))]
     pooled = tuple(-(-size // factor) for size, factor in zip(shape, factors, strict=True))
-    places = np.indices(shape).reshape(len(shape), -1) // np.array(factors)[:, None]
-    return np.asarray(np.ravel_multi_index(tuple(places), pooled)), pooled
+    coordinates = np.indices(shape).reshape(len(shape), -1) // np.array(factors)[:, None]
+    return np.asarray(np.ravel_multi_index(tuple(coordinates), pooled)), pooled
 
 
 def _check_room(steps: int, batch: int, shape: tuple[int, ...]) -> None:

@@ -68,15 +68,16 @@ class FramedEvents(Dataset):
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return frames [B, T, …], labels [B] and lengths [B]; variation draws from torch's own state."""
-        chosen = self.events.select(indices)
         generator = torch.Generator()
         if self.vary or self.vary_frames:
             generator.manual_seed(int(torch.randint(2**62, ())))
-        varied = self.vary(chosen, generator) if self.vary else chosen
         settings = {"pool": self.pool, "binning": self.binning, "binary": self.binary}
-        x, lengths = frames(varied, step=self.step, steps=self.steps, **settings)
+        varied = None if self.vary is None else self.vary(self.events.select(indices), generator)
+        source, chosen = (self.events, indices) if varied is None else (varied, None)
+        x, lengths = frames(source, chosen, step=self.step, steps=self.steps, **settings)
         x = self.vary_frames(x, lengths, generator) if self.vary_frames else x
-        return x.transpose(0, 1), torch.from_numpy(chosen.labels), lengths
+        labels = torch.from_numpy(self.events.labels[indices.numpy()])
+        return x.transpose(0, 1), labels, lengths
 
 
 @dataclass(frozen=True, eq=False)
