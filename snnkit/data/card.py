@@ -187,8 +187,8 @@ def _part(name: str, table: Mapping[str, Any], where: str) -> Part:
         raise DataError(f"{where} has splits = {splits}; names with whole numbers of at least 1 are needed")
     groups = _groups(table["groups"], table["count"], where) if held_out else {}
     files = tuple(_file(file, f"{where}: file {index}") for index, file in enumerate(table["files"], 1))
-    if sorted(file.holds for file in files) not in (["both"], ["images", "labels"]):
-        raise DataError(f"{where} needs one file that holds both, or one of images and one of labels")
+    if sorted(file.holds for file in files) not in ([], ["both"], ["images", "labels"]):
+        raise DataError(f"{where} needs one file that holds both, or one of images and one of labels, or none at all")
     return Part(name, table["order"], dict(splits), files, groups, table.get("count", 0))
 
 

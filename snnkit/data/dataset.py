@@ -101,4 +101,5 @@ def load(name: str | Path | Card, root: str | Path | None = None) -> Dataset:
     if card.format not in known:
         guess = nearest(card.format, known)
         raise DataError(f"{card.name} has the format {card.format!r}{guess}; known: {', '.join(known)}")
-    return Dataset(card, {} if card.format in formats.BUNDLED else sources.find(card, root))
+    fetched = card.format not in formats.BUNDLED | event_formats.MADE
+    return Dataset(card, sources.find(card, root) if fetched else {})

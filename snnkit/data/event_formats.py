@@ -17,6 +17,7 @@ from snnkit.data.events import check
 from snnkit.data.mel import mel_wav_tar
 from snnkit.data.recordings import EVENTS, SIGNALS, Reader, Sample, Source, options
 from snnkit.data.speech import ear_wav
+from snnkit.data.synthetic_speech import espeak
 from snnkit.errors import DataError
 
 
@@ -117,6 +118,10 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "aedat-tar": Reader(aedat_tar, EVENTS),
         "mel-wav-tar": Reader(mel_wav_tar, SIGNALS),
         "ear-wav": Reader(ear_wav, EVENTS),
+        "espeak": Reader(espeak, EVENTS),
     }
 )
 """The `format` of a card to its reader."""
+
+MADE = frozenset({"espeak"})
+"""Formats whose data are made on the spot: no files and no root."""

@@ -29,7 +29,7 @@ def find(card: Card, root: str | Path | None) -> dict[str, Path]:
     """Return file name to file or folder; raises DataError where there is no root or one is missing from it."""
     files = [file for part in card.parts for file in part.files]
     if not files:
-        return {}
+        raise DataError(f"{card.name} names no files; those of the format {card.format!r} do")
     needed = ", ".join(dict.fromkeys(file.facts for file in files))
     base = settings.data_root() if root is None else Path(root)
     if base is None:
