@@ -72,13 +72,13 @@ class HostLibrary:
         return library
 
     def launch(self, program: Program, device: torch.device, columns: int, arguments: Sequence[Argument]) -> None:
-        """Run a program, as `cuda._launch` would on a GPU."""
+        """Run a program, as `cuda.launch` would on a GPU."""
         assert device.type == "cpu"
         getattr(self.library, program.name)(*(as_c(argument) for argument in arguments))
 
     def replace_gpu(self, patch: pytest.MonkeyPatch) -> None:
         """Make layers on CPU tensors run the CUDA backend, with this library in place of the GPU."""
-        patch.setattr(cuda, "_launch", self.launch)
+        patch.setattr(cuda, "launch", self.launch)
         patch.setattr(operators, "_backend", lambda name: cuda)
 
 

@@ -175,7 +175,7 @@ def test_kernels_stay_within_their_memory(tmp_path: Path, monkeypatch: pytest.Mo
         sizes = [("bytes", a.nbytes) if isinstance(a, Tensor) else (type(a).__name__, a) for a in arguments]
         calls.append((program.name, sizes))
 
-    monkeypatch.setattr(cuda, "_launch", record)
+    monkeypatch.setattr(cuda, "launch", record)
     for kernel in kernels:
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             for T, every in ((1, 1), (7, 2), (70, 8), (70, 40), (2100, 1030)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +22,16 @@ from snnkit.codegen.kernel import Kernel
 
 OPTIONS = ("-std=c++17", "--fmad=false")
 """How sources are compiled; products and sums stay apart, as in the reference."""
+
+
+class Source(Protocol):
+    """A kernel by name, hashable, with the source that holds it."""
+
+    @property
+    def name(self) -> Any: ...
+
+    def source(self, target: str) -> str: ...
+
 
 _WARP = 32
 _BLOCKS = 1024
@@ -40,7 +50,7 @@ def forward(
     state = state.contiguous()
     vectors = [p.contiguous() for p in params]
     arguments = [x, x_step, state, y, after, checkpoints, *_with_lengths(vectors), every, T, M]
-    _launch(Program(kernel, _io(x)), x.device, M, arguments)
+    launch(Program(kernel, _io(x)), x.device, M, arguments)
     return y, after, checkpoints
 
 
@@ -63,11 +73,11 @@ def backward(
     vectors = [p.contiguous() for p in params]
     arguments = [x, x_step, checkpoints, grad_y, g_step, grad_after, grad_x, grad_state, totals]
     arguments += [*_with_lengths(vectors), *kernel.surrogate.params.values(), every, T, M]
-    _launch(Program(kernel, _io(x), wanted, every > STRETCH), x.device, M, arguments)
+    launch(Program(kernel, _io(x), wanted, every > STRETCH), x.device, M, arguments)
     return grad_x, grad_state, totals
 
 
-def _launch(program: Program, device: torch.device, columns: int, arguments: Sequence[Tensor | int | float]) -> None:
+def launch(program: Source, device: torch.device, columns: int, arguments: Sequence[Tensor | int | float]) -> None:
     """Put a kernel on torch's current stream of a device, a thread for each column."""
     cupy = importlib.import_module("cupy")
 
@@ -80,7 +90,7 @@ def _launch(program: Program, device: torch.device, columns: int, arguments: Seq
 
 
 @functools.cache
-def _function(program: Program) -> Any:
+def _function(program: Source) -> Any:
     cupy = importlib.import_module("cupy")
     source = program.source("cuda")
     cache.write(cache.folder() / f"{program.name}.cu", source)

@@ -46,13 +46,9 @@ def gauss(delay: Tensor, max_delay: int, sigma: float) -> Taps:
         sigma: width in steps, before the offset.
     """
     width = abs(sigma) + OFFSET
-    window = max_delay + 1
-    reach = math.ceil(_REACH * width)
-    size = min(window, 2 * reach + 1)
-    first = (delay.detach().round().long() - reach).clamp(0, window - size)
-    lags = first.unsqueeze(-1) + torch.arange(size, device=delay.device)
+    lags = _around(delay, max_delay, math.ceil(_REACH * width))
     bell = torch.exp(-0.5 * ((lags - delay.unsqueeze(-1)) / width) ** 2)
-    return Taps(lags, bell / (bell.sum(-1, keepdim=True) + _NORMALISER), slice(0, size))
+    return Taps(lags, bell / (bell.sum(-1, keepdim=True) + _NORMALISER), slice(0, lags.shape[-1]))
 
 
 def triangle(delay: Tensor, max_delay: int, sigma: float) -> Taps:
@@ -60,13 +56,9 @@ def triangle(delay: Tensor, max_delay: int, sigma: float) -> Taps:
 
     Source: Queant, Rançon, Cottereau & Masquelier, DelRec: learning delays in recurrent spiking neural networks, 2025.
     """
-    window = max_delay + 1
-    reach = math.ceil(1 + sigma)
-    size = min(window, 2 * reach + 1)
-    first = (delay.detach().round().long() - reach).clamp(0, window - size)
-    lags = first.unsqueeze(-1) + torch.arange(size, device=delay.device)
+    lags = _around(delay, max_delay, math.ceil(1 + sigma))
     height = (1 + sigma - (lags - delay.unsqueeze(-1)).abs()).clamp(min=0) / (1 + sigma) ** 2
-    return Taps(lags, height, slice(0, size))
+    return Taps(lags, height, slice(0, lags.shape[-1]))
 
 
 def linear(delay: Tensor, max_delay: int, sigma: float = 0.0) -> Taps:
@@ -90,6 +82,14 @@ def integer(delay: Tensor, max_delay: int, sigma: float = 0.0) -> Taps:
     before, after = (nearest - 1).clamp(min=0), (nearest + 1).clamp(max=max_delay)
     slope = (delay - delay.detach()) / (after - before)
     return Taps(torch.stack([before, nearest, after], -1), torch.stack([-slope, 1 + 0 * slope, slope], -1), slice(1, 2))
+
+
+def _around(delay: Tensor, max_delay: int, reach: int) -> Tensor:
+    """Return all steps of 0..max_delay that are nearer to each delay than `reach`, and what fills them up to a row."""
+    window = max_delay + 1
+    size = min(window, 2 * reach)
+    first = (delay.detach().floor().long() - reach + 1).clamp(0, window - size)
+    return first.unsqueeze(-1) + torch.arange(size, device=delay.device)
 
 
 KERNELS: dict[str, Callable[[Tensor, int, float], Taps]] = {

@@ -14,7 +14,10 @@ from snnkit.synapse.delayed.problem import Problem
 from snnkit.synapse.taps import gauss
 
 _DENSE = {"cpu": 9e10, "cuda": 4e13}
-"""Floating-point operations a second of matrix products and convolutions, on one thread or one GPU."""
+"""Floating-point operations a second of matrix products and convolutions in float32, on one thread or one GPU."""
+
+_TENSOR_CORES = {"tf32": 2e14, "half": 4e14}
+"""The same on a GPU, where torch may use TF32, or half precision by autocast."""
 
 _FOURIER = {"cpu": 8e9, "cuda": 2e12}
 """Operations a second of fast Fourier transforms and complex products."""
@@ -32,7 +35,7 @@ def conv(problem: Problem) -> Tensor:
 
 
 def conv_cost(problem: Problem) -> float:
-    return 2 * problem.products * (problem.reach + 1) / _rate(_DENSE, problem)
+    return 2 * problem.products * (problem.reach + 1) / _dense_rate(problem)
 
 
 def fft(problem: Problem) -> Tensor:
@@ -69,7 +72,7 @@ def fir_cost(problem: Problem) -> float | None:
         return None
     rank = len(basis(problem.reach, problem.sigma))
     filters = 2 * rank * (problem.reach + 1) * problem.steps * problem.x[0].numel()
-    return (2 * problem.products * rank + 6 * filters) / _rate(_DENSE, problem)
+    return (2 * problem.products * rank + 6 * filters) / _dense_rate(problem)
 
 
 @functools.lru_cache(maxsize=256)
@@ -84,6 +87,14 @@ def basis(reach: int, sigma: float) -> np.ndarray:
     slopes = torch.gradient(values, dim=0)[0] * 16
     _, sizes, shapes = torch.linalg.svd(torch.cat([values, slopes]), full_matrices=False)
     return shapes[sizes > _PRECISE * sizes[0]].float().numpy()
+
+
+def _dense_rate(problem: Problem) -> float:
+    if problem.x.is_cuda and (torch.is_autocast_enabled("cuda") or problem.x.itemsize == 2):
+        return _TENSOR_CORES["half"]
+    if problem.x.is_cuda and problem.x.dtype == torch.float32 and torch.backends.cudnn.allow_tf32:
+        return _TENSOR_CORES["tf32"]
+    return _rate(_DENSE, problem)
 
 
 def _rate(rates: dict[str, float], problem: Problem) -> float:
