@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from snnkit.network import Network
     from snnkit.neuron import surrogate
     from snnkit.spiking import Spiking
+    from snnkit.stream import Stream
     from snnkit.synapse import DelayConv1d, DelayConv2d, DelayLinear, Recurrent
     from snnkit.train import diagnose, initialise
 
@@ -29,6 +30,7 @@ _HOME = {
     "Recurrent": "snnkit.synapse",
     "SnnkitError": "snnkit.errors",
     "Spiking": "snnkit.spiking",
+    "Stream": "snnkit.stream",
     "diagnose": "snnkit.train",
     "encode": "snnkit.data",
     "initialise": "snnkit.train",
@@ -45,6 +47,7 @@ __all__ = [
     "Recurrent",
     "SnnkitError",
     "Spiking",
+    "Stream",
     "__version__",
     "baseline",
     "data",

@@ -28,6 +28,7 @@ ORDER = [
     "synapse",
     "plasticity",
     "network",
+    "stream",
     "files",
     "train",
     "liquid",

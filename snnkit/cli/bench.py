@@ -57,6 +57,45 @@ def neuron(
         _write(console, out)
 
 
+@app.command()
+def delay(
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    threads: Annotated[str, typer.Option(help="numbers of threads, with commas")] = "1,2",
+    repeat: Annotated[int, typer.Option(min=1, help="rounds; the best counts")] = 5,
+    windows: Annotated[str, typer.Option(help="longest delays of the training step, with commas")] = "24",
+    out: Annotated[Path | None, typer.Option(help="write what is printed to this file as well")] = None,
+) -> None:
+    """Time layers with learnable delays against the dense convolution, and print what the cost model expects."""
+    import warnings
+
+    import torch
+    from rich.console import Console
+
+    from snnkit.cli import bench_delay as bench
+    from snnkit.cli.bench_neuron import machine
+
+    warnings.simplefilter("ignore")
+    console = Console(record=True, width=110 if out else None)
+    options = f"--device {device} --threads {threads} --repeat {repeat} --windows {windows}"
+    console.print(f"snnkit bench delay {options}\n{machine(device)}", highlight=False)
+    checked = bench.gate(device)
+    console.print(
+        f"equal to the convolution, outputs and gradients: {len(checked)} pairs of case and method, largest difference "
+        f"{max(checked.values()):.1e} of the largest value",
+        highlight=False,
+    )
+    for count in [int(n) for n in threads.split(",")] if device == "cpu" else [1]:
+        torch.set_num_threads(count)
+        where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else "GPU"
+        for table in bench.tables(where, device, repeat, [int(window) for window in windows.split(",")]):
+            console.print(table)
+    if device == "cpu":
+        torch.set_num_threads(1)
+        console.print(bench.streams())
+    if out is not None:
+        _write(console, out)
+
+
 def _compare(size: int, threads: list[int], device: str, repeat: int, memory: bool) -> Table:
     """Return the table of one number of neurons."""
     from rich.table import Table

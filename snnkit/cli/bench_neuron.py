@@ -201,11 +201,15 @@ def _peak_here(name: str, shape: Sequence[int]) -> int:
     warm = torch.rand(4, 2, 8, requires_grad=True)
     run(warm).sum().backward()
     x, upstream = torch.rand(*shape, requires_grad=True), torch.rand(*shape)
+    return peak_bytes(lambda: run(x).backward(upstream))
+
+
+def peak_bytes(run: Callable[[], None]) -> int:
+    """Return the bytes by which a call raises this process's memory at its peak (Linux only)."""
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
-    y = run(x)
-    y.backward(upstream)
+    run()
     return _status("VmHWM") - before
 
 

@@ -99,6 +99,23 @@ def backward(
     return grad_x, grad_state, grad_params[: sum(wanted)]
 
 
+def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """Return a function that runs a neuron for one step, on numpy's arrays and with little around the kernel.
+
+    It takes input [M] and states [S, M], float32, and returns output and states of the same shapes; `params` are as in
+    `forward`.
+    """
+    function = _compile(kernel, "float32", None)
+    vectors = _vectors([p.float() for p in params], "float32")
+
+    def step(x: Any, state: Any) -> tuple[Any, Any]:
+        y, after = np.empty_like(x), np.empty_like(state)
+        function(x[None], state, vectors, y[None], after, np.empty((1, *state.shape), state.dtype), 1, 0, len(x))
+        return y, after
+
+    return step
+
+
 @functools.cache
 def _compile(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None) -> Callable[..., None]:
     import numba

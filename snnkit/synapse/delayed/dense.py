@@ -68,7 +68,7 @@ def fir(problem: Problem) -> Tensor:
 
 
 def fir_cost(problem: Problem) -> float | None:
-    if problem.sigma is None or problem.taps.lags.shape[-1] <= problem.reach:
+    if problem.sigma is None or problem.reach == 0 or problem.taps.lags.shape[-1] <= problem.reach:
         return None
     rank = len(basis(problem.reach, problem.sigma))
     filters = 2 * rank * (problem.reach + 1) * problem.steps * problem.x[0].numel()

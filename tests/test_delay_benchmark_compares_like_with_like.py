@@ -1,0 +1,54 @@
+"""The benchmark of delays compares results before it compares times, and prints every table."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from rich.console import Console
+
+from snnkit.cli import bench_delay as bench
+from snnkit.errors import SnnkitError
+from snnkit.synapse.delayed import METHODS, methods
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"T": 30, "B": 8, "FEATURES": 24, "STEP": (12, 10, (14, 16, 16, 5))}.items():
+        monkeypatch.setattr(bench, name, value)
+
+
+def test_the_gate_compares_every_method() -> None:
+    checked = bench.gate("cpu")
+    assert {name.rpartition(" ")[2] for name in checked} == set(METHODS)
+    assert len(checked) >= 25 and max(checked.values()) < 1e-5
+
+
+def test_a_method_that_differs_stops_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = methods.Method("wrong", lambda problem: 1.01 * METHODS["fft"].run(problem), METHODS["fft"].cost)
+    monkeypatch.setitem(METHODS, "fft", wrong)
+    with pytest.raises(SnnkitError, match=r"linear by fft differs from the convolution by .* of the largest value"):
+        bench.gate("cpu")
+
+
+def test_it_prints_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "peak_memory", lambda kernel, longest: 1_000_000)
+    console = Console(record=True, width=140)
+    for table in bench.tables("1 thread", "cpu", 1, [24]):
+        console.print(table)
+    console.print(bench.streams())
+    text = console.export_text()
+    for expected in ("dense conv1d", "gauss, s = 0.5", "100 over 8", "SpikingJelly LIF", "snnkit, integer", "20%"):
+        assert expected in text
+
+
+def test_the_network_of_the_step_is_that_of_the_peer_but_for_neurons_and_method() -> None:
+    ours = bench.network("auto", lambda: torch.nn.Identity(), 24, kernel="gauss")
+    theirs = bench.network("conv", lambda: torch.nn.Identity(), 24, kernel="gauss")
+    assert [type(layer) for layer in ours] == [type(layer) for layer in theirs]
+    x = bench.spikes(0.3, (12, 10, 14))
+    torch.testing.assert_close(ours[0](x), theirs[0](x), rtol=1e-4, atol=1e-5)
+
+
+def test_memory_is_measured_in_a_process_of_its_own() -> None:
+    with pytest.raises(SnnkitError, match=r"the memory of 'nobody' could not be measured"):
+        bench.peak_memory("nobody", 8)
