@@ -6,14 +6,15 @@ does. Arrays made here go back to a pool when torch lets go of them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import mmap
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class _Pool:
         return _pages(size)
 
     def give(self, memory: mmap.mmap) -> None:
+        # The system may take pages back, without their content, when it runs short.
+        _advise(memory, "MADV_FREE")
         with self._lock:
             self._free.append(memory)
             while sum(map(len, self._free)) > _limit():
@@ -56,39 +59,26 @@ class _Pool:
 _POOL = _Pool()
 
 
-class _Block:
-    """Memory of one array; it returns to the pool when the last array on it is gone."""
-
-    # Held here, since a module's names may be gone when the last arrays of a process are.
-    pool = _POOL
-
-    def __init__(self, memory: mmap.mmap) -> None:
-        self.memory = memory
-        self.__array_interface__ = {
-            "shape": (len(memory),),
-            "typestr": "|u1",
-            "data": (np.frombuffer(memory, np.uint8).ctypes.data, False),
-            "version": 3,
-        }
-
-    def __del__(self) -> None:
-        self.pool.give(self.memory)
-
-
 def _pages(size: int) -> mmap.mmap:
     """Return fresh memory of this process alone, on huge pages where the system offers them."""
     if not hasattr(mmap, "MAP_PRIVATE"):
         return mmap.mmap(-1, size)
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(mmap.MADV_HUGEPAGE)
+    _advise(memory, "MADV_HUGEPAGE")
     return memory
+
+
+def _advise(memory: mmap.mmap, advice: str) -> None:
+    """Tell the system how huge pages are used; one that does not know of it goes without."""
+    if len(memory) >= _HUGE and hasattr(mmap, advice):
+        with contextlib.suppress(OSError):
+            memory.madvise(getattr(mmap, advice))
 
 
 @functools.cache
 def _limit() -> int:
-    """Return the bytes that the pool may keep: an eighth of the machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 8 if hasattr(os, "sysconf") else 1 << 30
+    """Return the bytes that the pool may keep: half of the machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 1 << 30
 
 
 def release() -> int:
@@ -98,13 +88,16 @@ def release() -> int:
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Return uninitialised CPU memory of this shape; a large array comes from the pool."""
-    size = math.prod(shape) * dtype.itemsize
+    count = math.prod(shape)
+    size = count * dtype.itemsize
     if size < _LARGE:
         return torch.empty(shape, dtype=dtype)
     page = _HUGE if size >= _HUGE else mmap.PAGESIZE
-    block = _Block(_POOL.take(-(-size // page) * page))
-    flat = torch.from_numpy(np.asarray(block))
-    return flat[:size].view(dtype).view(shape)
+    memory = _POOL.take(-(-size // page) * page)
+    view = memoryview(memory)
+    # The tensor holds the view, so that the memory returns with the last array on it.
+    weakref.finalize(view, _POOL.give, memory).atexit = False
+    return torch.frombuffer(view, dtype=dtype, count=count).view(shape)
 
 
 def rows(x: Tensor) -> Tensor:
