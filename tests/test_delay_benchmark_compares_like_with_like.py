@@ -24,7 +24,8 @@ def test_the_gate_compares_every_method() -> None:
 
 
 def test_a_method_that_differs_stops_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = methods.Method("wrong", lambda problem: 1.01 * METHODS["fft"].run(problem), METHODS["fft"].cost)
+    right = METHODS["fft"]
+    wrong = methods.Method("wrong", lambda problem: 1.01 * right.run(problem), right.cost)
     monkeypatch.setitem(METHODS, "fft", wrong)
     with pytest.raises(SnnkitError, match=r"linear by fft differs from the convolution by .* of the largest value"):
         bench.gate("cpu")

@@ -50,9 +50,10 @@ def layer(max_delay: int = 24, *, sigma: float = 0.0, evaluated: bool = False, *
     return made.eval() if evaluated else made
 
 
-def spikes(rate: float = RATE, shape: Sequence[int] = (T, B, FEATURES)) -> Tensor:
+def spikes(rate: float = RATE, shape: Sequence[int] | None = None) -> Tensor:
     """Return random spikes, the same every time."""
-    return (torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0)) < rate).float()
+    shape = (T, B, FEATURES) if shape is None else tuple(shape)
+    return (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < rate).float()
 
 
 def gate(device: str) -> dict[str, float]:
