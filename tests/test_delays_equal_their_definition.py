@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import snnkit
 from snnkit.errors import BackendError, InputError
-from snnkit.synapse import Delayed, taps
+from snnkit.synapse import Delayed, rounded, taps
 from snnkit.synapse.delay import KINDS
 from snnkit.synapse.delayed import METHODS, Problem, costs
 
@@ -382,6 +382,40 @@ def test_half_precision_is_widened() -> None:
     y = layer(x)
     assert y.dtype == torch.bfloat16
     torch.testing.assert_close(y.float(), layer(x.float()), rtol=1e-2, atol=1e-2)
+
+
+def test_evaluated_reloaded_and_integer_networks_spike_alike(tmp_path, run_python) -> None:
+    torch.manual_seed(5)
+    net = snnkit.Network(
+        snnkit.DelayLinear(20, 30, max_delay=12, taps=2),
+        nn.BatchNorm1d(30),
+        snnkit.LIF(tau=1.5, reset="hard"),
+        snnkit.DelayLinear(30, 10, max_delay=12, kind="axonal", kernel="linear"),
+        snnkit.LIF(tau=1.5),
+    )
+    x = (torch.rand(60, 8, 20) < 0.3).float()
+    for _ in range(30):
+        net(x)
+    with torch.no_grad():
+        net[3].weight *= 4
+    net.eval()
+    with torch.no_grad():
+        spikes, integer = net(x), rounded(net)(x)
+    assert 0.01 < spikes.mean() < 0.9
+    assert torch.equal(integer, spikes)
+    assert not any(isinstance(layer.delay, nn.Parameter) for layer in (rounded(net)[0], rounded(net)[3]))
+    snnkit.save(net, tmp_path / "net.h5")
+    torch.save(x, tmp_path / "x.pt")
+    script = (
+        "import torch, snnkit\nnet = snnkit.load('net.h5')\n"
+        "with torch.no_grad(): torch.save(net(torch.load('x.pt')), 'y.pt')"
+    )
+    done = run_python("-c", script, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert torch.equal(torch.load(tmp_path / "y.pt"), spikes)
+    snnkit.save(rounded(net), tmp_path / "integer.h5")
+    with torch.no_grad():
+        assert torch.equal(snnkit.load(tmp_path / "integer.h5")(x), spikes)
 
 
 def test_files_keep_delays(tmp_path) -> None:

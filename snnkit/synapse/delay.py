@@ -6,9 +6,10 @@ whole steps; while evaluating it is rounded, which is also what is deployed.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ KINDS = ("synaptic", "axonal", "dendritic")
 """What has a delay of its own: every synapse, every input, or every output."""
 
 State = dict[str, Tensor]
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
 class Delayed(nn.Module):
@@ -297,6 +299,23 @@ class DelayLinear(Delayed):
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         return functional.linear(x, weight.to(x.dtype))
+
+
+def rounded(net: _Module) -> _Module:
+    """Return a copy of a network whose delays are whole steps and no longer learnt: what is deployed.
+
+    It gives the spikes of the network in evaluation, in training mode too as far as delays go.
+
+    Example:
+        >>> deployed = rounded(net).eval()
+    """
+    copied = copy.deepcopy(net)
+    for module in copied.modules():
+        if isinstance(module, Delayed):
+            delay = module.rounded().to(module.delay.dtype)
+            del module.delay
+            module.register_buffer("delay", delay)
+    return copied
 
 
 def _channels(x: Tensor, axes: int) -> tuple[Tensor, Any]:
