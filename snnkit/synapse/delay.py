@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from snnkit.errors import InputError, nearest
 from snnkit.spiking import check_lengths, check_sequence
-from snnkit.synapse.delayed import delayed, methods
+from snnkit.synapse.delayed import Problem, delayed, methods
 from snnkit.synapse.taps import KERNELS, Taps, integer, sigma_at
 
 KINDS = ("synaptic", "axonal", "dendritic")
@@ -175,26 +175,37 @@ class Delayed(nn.Module):
         kind = f"kind={self.kind!r}, kernel={self.kernel!r}{learn}"
         return f"{self.n_inputs}, {self.n_outputs}, max_delay={self.max_delay}, {kind}"
 
+    def problem(self, x: Tensor, past: int = 0) -> Problem:
+        """Return the delayed sum for an input, such as `snnkit.synapse.delayed.costs` takes.
+
+        Args:
+            x: input [past + T, B, features…].
+            past: how many of its first steps are history.
+        """
+        return self._problem(x, past)[0]
+
     def _connect(self, x: Tensor, past: int) -> Tensor:
         """Return the output of x [past + T, B, features…] without bias."""
+        problem, back = self._problem(x, past)
+        y = back(delayed(self.backend, problem))
+        return self._product(y, self.weight.movedim(-1, 2).flatten(1, 2)) if self.kind == "axonal" else y
+
+    def _problem(self, x: Tensor, past: int) -> tuple[Problem, Any]:
+        """Return the delayed sum for x, and the function from its output to the shape of features."""
         outputs, inputs = self.weight.shape[:2]
         if self.kind == "synaptic":
             rows, back = self._rows(x)
             weight = self.weight.reshape(1, outputs, -1, self.taps)
-            return back(self._sum(rows, weight, self.delay.reshape(weight.shape), past))
-        if self.kind == "axonal":
+            delay = self.delay.reshape(weight.shape)
+        else:
+            if self.kind == "dendritic":
+                x = self._product(x, self.weight.movedim(-1, 1).flatten(0, 1))
             rows, back = _channels(x, self.axes)
-            delay = self.delay.view(inputs, self.taps, 1, 1)
-            shifted = back(self._sum(rows, torch.ones_like(delay), delay, past))
-            return self._product(shifted, self.weight.movedim(-1, 2).flatten(1, 2))
-        rows, back = _channels(self._product(x, self.weight.movedim(-1, 1).flatten(0, 1)), self.axes)
-        delay = self.delay.view(outputs, 1, self.taps, 1)
-        return back(self._sum(rows, torch.ones_like(delay), delay, past))
-
-    def _sum(self, rows: Tensor, weight: Tensor, delay: Tensor, past: int) -> Tensor:
+            delay = self.delay.view((inputs, self.taps, 1, 1) if self.kind == "axonal" else (outputs, 1, self.taps, 1))
+            weight = torch.ones_like(delay)
         weight = weight.to(torch.promote_types(rows.dtype, torch.float32))
         taps, sigma = self._taps(delay.to(weight.dtype))
-        return delayed(self.backend, x=rows, weight=weight, taps=taps, reach=self.max_delay, past=past, sigma=sigma)
+        return Problem(rows, weight, taps, reach=self.max_delay, past=past, sigma=sigma), back
 
     def _taps(self, delay: Tensor) -> tuple[Taps, float | None]:
         inside = delay + (delay.detach().clamp(0, self.max_delay) - delay.detach())

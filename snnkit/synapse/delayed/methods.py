@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -84,7 +83,6 @@ def choose(name: str, problem: Problem) -> str:
     return name
 
 
-def delayed(name: str, **facts: Any) -> Tensor:
-    """Return a delayed sum [T, B, G * O]; arguments are those of `Problem`, after the name of a method or `auto`."""
-    problem = Problem(**facts)
+def delayed(name: str, problem: Problem) -> Tensor:
+    """Return a delayed sum [T, B, G * O] by the method of a name, or by the cheapest for `auto`."""
     return METHODS[choose(name, problem)].run(problem)
