@@ -232,7 +232,9 @@ def test_a_truncated_archive_is_refused(tmp_path):
 def test_a_missing_root_is_explained(tmp_path, monkeypatch):
     monkeypatch.delenv("SNNKIT_DATA", raising=False)
     needed = r"recordings \(or as recordings\.tar\.xz or recordings\.tar\.gz or recordings\.tar or recordings\.zip\)"
-    with pytest.raises(DataError, match=f"fsdd needs a data root: .* {needed}; published at https://github.com"):
+    with pytest.raises(
+        DataError, match=f"fsdd needs a data root: .* {needed}; published at {card.read('fsdd').source}"
+    ):
         data.load("fsdd")
     with pytest.raises(DataError, match=f"fsdd lacks recordings; fsdd needs {needed}"):
         data.load("fsdd", tmp_path)

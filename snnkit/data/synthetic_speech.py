@@ -129,8 +129,8 @@ def _plan(card: Card, part: Part) -> Plan:
             f"{where} make {count:,} recordings: {len(found['voices'])} voices say {len(said)} words "
             f"{found['repeats']} times; the card's part {part.name!r} counts {part.count:,}"
         )
-    tuples = {name: tuple(found[name]) for name in ("voices", "speeds", "pitches")}
-    return Plan(**{name: found[name] for name in ("words", "accents", "repeats", "seed")}, **tuples)
+    fields: dict[str, Any] = {name: tuple(found[name]) for name in ("voices", "speeds", "pitches")}
+    return Plan(**fields, **{name: found[name] for name in ("words", "accents", "repeats", "seed")})
 
 
 def _utterances(card: Card, plan: Plan) -> Iterator[Utterance]:
