@@ -7,9 +7,7 @@ it forward again, and then backward, inside one block that stays in the cache.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from snnkit.arrays import empty, rows
 from snnkit.codegen import cache
 from snnkit.codegen.cpu_source import source
 from snnkit.codegen.kernel import Kernel, fingerprint
+from snnkit.threads import split
 
 _SMALL = 1 << 15
 """Neuron-steps below which one thread is faster than several."""
@@ -49,10 +48,9 @@ def forward(
     vectors = _vectors(params, _real(state))
     for first, last in _chunks(x, every):
         x_rows, y_rows = _wide(rows(x[first:last])), _wide_like(y[first:last])
-        after = torch.empty_like(state)
-        arrays = [a.numpy() for a in (x_rows, state, y_rows, after, checkpoints[first // every : -(-last // every)])]
-        work = (last - first) * M
-        _parallel(lambda low, high, a=arrays: function(a[0], a[1], vectors, *a[2:], every, low, high), M, work)
+        after = empty(state.shape, state.dtype)
+        a = [a.numpy() for a in (x_rows, state, y_rows, after, checkpoints[first // every : -(-last // every)])]
+        _share(functools.partial(function, a[0], a[1], vectors, *a[2:], every), last - first, M)
         if y_rows.dtype != y.dtype:
             y[first:last] = y_rows
         state = after
@@ -82,21 +80,20 @@ def backward(
     function = _compile(kernel, real, wanted)
     grad_y, grad_state = grads
     grad_x = empty((T, M), x.dtype)
-    grad_params = torch.zeros((max(1, sum(wanted)), M), dtype=checkpoints.dtype)
+    grad_params = torch.zeros((sum(wanted), M), dtype=checkpoints.dtype)
     vectors = _vectors(params, real)
     surrogate = np.array(list(kernel.surrogate.params.values()) or [0.0], dtype=real)
     grad_state = grad_state.contiguous()
     for first, last in reversed(_chunks(x, every)):
         pieces = (_wide(rows(x[first:last])), checkpoints[first // every : -(-last // every)])
         g_rows, out = _wide(rows(grad_y[first:last])), _wide_like(grad_x[first:last])
-        before = torch.empty_like(grad_state)
+        before = empty(grad_state.shape, grad_state.dtype)
         a = [piece.numpy() for piece in (*pieces, g_rows, grad_state, out, before, grad_params)]
-        work = (last - first) * M
-        _parallel(lambda low, high, a=a: function(a[0], a[1], vectors, surrogate, *a[2:], every, low, high), M, work)
+        _share(functools.partial(function, a[0], a[1], vectors, surrogate, *a[2:], every), last - first, M)
         if out.dtype != grad_x.dtype:
             grad_x[first:last] = out
         grad_state = before
-    return grad_x, grad_state, grad_params[: sum(wanted)]
+    return grad_x, grad_state, grad_params
 
 
 def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -153,20 +150,6 @@ def _wide_like(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-@functools.cache
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="snnkit")
-
-
-def _parallel(run: Callable[[int, int], None], columns: int, work: int) -> None:
-    """Run a kernel over all columns, split between as many threads as torch uses."""
-    threads = min(torch.get_num_threads(), -(-columns // 64)) if work > _SMALL else 1
-    if threads == 1:
-        run(0, columns)
-        return
-    share = -(-columns // threads // 16) * 16
-    parts = [(low, min(columns, low + share)) for low in range(0, columns, share)]
-    futures = [_pool(threads, os.getpid()).submit(run, *part) for part in parts[1:]]
-    run(*parts[0])
-    for future in futures:
-        future.result()
+def _share(run: Callable[[int, int], None], T: int, M: int) -> None:
+    """Run a kernel over all neurons, split between threads where there is enough to do."""
+    split(run, M, most=1 if T * M <= _SMALL else None, grain=64)

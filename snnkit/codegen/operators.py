@@ -99,13 +99,17 @@ class _Forward(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         x, _, ctx.call, ctx.wanted, *params = inputs
         ctx.mark_non_differentiable(output[2])
+        # Torch would fill zeros as large as the checkpoints in every backward pass.
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, output[2], *params)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         x, checkpoints, *params = ctx.saved_tensors
+        grad_y = x.new_zeros(()).expand_as(x) if grads[0] is None else grads[0]
+        grad_after = torch.zeros_like(checkpoints[0]) if grads[1] is None else grads[1]
         grad_x, grad_state, totals = _apply(
-            _Backward, x, checkpoints, grads[0], grads[1], ctx.call, ctx.wanted, *params
+            _Backward, x, checkpoints, grad_y, grad_after, ctx.call, ctx.wanted, *params
         )
         return grad_x, grad_state, None, None, *_sums(totals, params, ctx.wanted)
 
