@@ -1,9 +1,11 @@
 """A network that was saved and loaded is the same network: outputs to the bit, graph, parameters, notes."""
 
+import contextlib
 import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -247,8 +249,14 @@ def test_a_write_that_is_killed_leaves_the_old_file(tmp_path: Path, share: float
 
     child = os.fork()
     if child == 0:
-        write_through = files.container._write_through
-        files.container._write_through = lambda file, data: write_through(Dies(file), data)
+        replacing = files.container.replacing
+
+        @contextlib.contextmanager
+        def dying(path: Path) -> Iterator[Dies]:
+            with replacing(path) as file:
+                yield Dies(file)
+
+        files.container.replacing = dying
         files.container.write_file(path, content)
         os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +15,7 @@ import h5py
 from snnkit import settings
 from snnkit.data.card import Card, Part
 from snnkit.errors import FileError
+from snnkit.files.container import replacing
 
 
 def location(card: Card, part: Part, *facts: Any) -> Path:
@@ -52,18 +51,10 @@ def written(path: Path) -> Iterator[h5py.File]:
     Raises:
         FileError: where it cannot be written.
     """
-    unfinished = path.with_name(f"{path.stem}-{uuid.uuid4().hex}.part")
     with refused(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with unfinished.open("x+b") as stream:
-                with h5py.File(stream, "w") as store:
-                    yield store
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with replacing(path) as stream, h5py.File(stream, "w") as store:
+            yield store
 
 
 @contextlib.contextmanager

@@ -120,11 +120,8 @@ def write_file(path: str | Path, content: bytes) -> None:
         path = path.resolve()
         if not path.parent.is_dir():
             raise FileError(f"no folder {path.parent} to write {path.name} in; make it first")
-        with _aside(path) as aside:
-            with aside.open("xb") as file:
-                _write_through(file, content)
-            os.replace(aside, path)
-        _sync_folder(path.parent)
+        with replacing(path) as file:
+            file.write(content)
     except FileError:
         raise
     except (OSError, ValueError) as error:
@@ -133,19 +130,18 @@ def write_file(path: str | Path, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _aside(path: Path) -> Iterator[Path]:
-    """Give a path beside another that no other writer has, and leave nothing there."""
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file beside a path, and move it there, synced, when the block ends without an error."""
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        yield aside
+        with aside.open("x+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def _write_through(file: BinaryIO, content: bytes) -> None:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

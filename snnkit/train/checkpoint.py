@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -15,25 +14,10 @@ from typing import Any
 import torch
 
 from snnkit.errors import FileError
+from snnkit.files.container import write_file
 
 _MAGIC = b"snnkit checkpoint 1\n"
 _DIGEST = hashlib.sha256().digest_size
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that, whenever the process dies, the path holds all of the old or all of the new.
-
-    Args:
-        path: the file; its folder exists.
-        content: all of it.
-    """
-    aside = path.with_name(f"{path.name}.part")
-    with open(aside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
-    _sync_folder(path.parent)
 
 
 def save_checkpoint(folder: str | Path, state: Mapping[str, Any], *, step: int) -> Path:
@@ -59,7 +43,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any], *, step: int) 
     torch.save(dict(state), buffer)
     content = buffer.getvalue()
     path = folder / f"step-{step:012d}.ckpt"
-    write_atomic(path, _MAGIC + hashlib.sha256(content).digest() + content)
+    write_file(path, _MAGIC + hashlib.sha256(content).digest() + content)
     for old in (*_checkpoints(folder)[2:], *folder.glob("*.part")):
         old.unlink(missing_ok=True)
     return path
@@ -127,13 +111,3 @@ def has_checkpoints(folder: str | Path) -> bool:
 def _checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoint files, newest first."""
     return sorted(folder.glob("step-*.ckpt"), reverse=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last through a power cut, where the system can sync folders."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnkit.errors import InputError, MissingPackageError
-from snnkit.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, write_atomic
+from snnkit.files.container import write_file
+from snnkit.train.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from snnkit.train.history import History
 from snnkit.train.recipe import TrainSettings
 
@@ -73,7 +74,7 @@ class Store:
         """Write all epochs as CSV, and those that are new to TensorBoard."""
         if not self._writes or self.folder is None:
             return
-        write_atomic(self.folder / "history.csv", history.to_csv().encode())
+        write_file(self.folder / "history.csv", history.to_csv().encode())
         if not self._settings.tensorboard:
             return
         if self._board is None:
