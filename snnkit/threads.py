@@ -15,22 +15,32 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="snnkit")
 
 
-def split(run: Callable[[int, int], None], items: int, *, most: int | None = None, grain: int = 1) -> None:
-    """Call `run(low, high)` over all items, cut into one stretch per thread.
+def split(
+    run: Callable[[int, int], None], items: int, *, most: int | None = None, grain: int = 1, piece: int | None = None
+) -> None:
+    """Call `run(low, high)` over all items, cut into stretches that each thread takes as it gets to them.
 
     Args:
         run: works on the items low..high, without Python's lock for most of its time.
         items: how many there are.
         most: threads at most; torch's number unless given.
         grain: every cut is a multiple of this.
+        piece: items in a stretch at most; a thread's share unless given.
     """
     threads = min(most or torch.get_num_threads(), -(-items // grain))
     if threads <= 1:
         run(0, items)
         return
-    share = -(-items // threads // grain) * grain
-    parts = [(low, min(items, low + share)) for low in range(0, items, share)]
-    futures = [_pool(threads, os.getpid()).submit(run, *part) for part in parts[1:]]
-    run(*parts[0])
+    share = min(-(-items // threads // grain) * grain, piece or items)
+    # One iterator for all threads: one that starts late leaves its stretches to the others.
+    starts = iter(range(0, items, share))
+
+    def work() -> None:
+        for low in starts:
+            run(low, min(items, low + share))
+
+    futures = [_pool(threads, os.getpid()).submit(work) for _ in range(threads - 1)]
+    work()
     for future in futures:
-        future.result()
+        if not future.cancel():
+            future.result()

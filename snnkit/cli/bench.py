@@ -140,7 +140,7 @@ def _scaling(device: str, repeat: int) -> Table:
     from snnkit.cli import bench_neuron as bench
     from snnkit.train.progress import Bar
 
-    shapes = [(f"T={T}, B=16, N=512", (T, 16, 512)) for T in _STEPS]
+    shapes = [(f"T={T}, B=16, N={N}", (T, 16, N)) for N in (512, 4096) for T in _STEPS]
     shapes += [(f"T=100, B=8, N={N:,}", (100, 8, N)) for N in _SIZES]
     table = Table(title="snnkit LIF, nanoseconds per neuron-step, one thread", title_justify="left")
     table.add_column("size")

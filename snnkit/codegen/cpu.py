@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snnkit.arrays import empty, rows
 from snnkit.codegen import cache
-from snnkit.codegen.cpu_source import source
+from snnkit.codegen.cpu_source import BLOCK, source
 from snnkit.codegen.kernel import Kernel, fingerprint
 from snnkit.threads import split
 
@@ -152,4 +152,4 @@ def _wide_like(x: Tensor) -> Tensor:
 
 def _share(run: Callable[[int, int], None], T: int, M: int) -> None:
     """Run a kernel over all neurons, split between threads where there is enough to do."""
-    split(run, M, most=1 if T * M <= _SMALL else None, grain=64)
+    split(run, M, most=1 if T * M <= _SMALL else None, grain=64, piece=BLOCK)
