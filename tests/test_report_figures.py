@@ -17,7 +17,7 @@ from snnkit.data import Events
 from snnkit.errors import InputError
 from snnkit.report import page, theme
 
-MODULES = [f"snnkit.report.{name}" for name in ("figures", "page", "pictures", "recordings", "theme")]
+MODULES = [f"snnkit.report.{name}" for name in ("delays", "figures", "page", "pictures", "recordings", "theme")]
 
 FIGURES = {
     "raster": lambda: report.raster(torch.eye(6)),
@@ -31,6 +31,10 @@ FIGURES = {
     "photograph": lambda: report.photograph(torch.rand(3, 5, 4)),
     "gallery": lambda: report.gallery(torch.rand(3, 4, 4), titles=("x", "y", "z")),
     "weights": lambda: report.weights(torch.randn(5, 16), shape=(4, 4)),
+    "delay_histogram": lambda: report.delay_histogram(torch.rand(9) * 4, torch.rand(9) * 4, longest=4),
+    "delay_map": lambda: report.delay_map(torch.randn(5, 16), torch.rand(5, 16) * 4, shape=(4, 4), longest=4),
+    "arrivals": lambda: report.arrivals(torch.eye(5), torch.randn(5), torch.tensor([0, 2, 1, 3, 1])),
+    "narrowing": lambda: report.narrowing([2.0, 0.5, 0.2], {"first": [0.3, 0.4, 0.3], "last": [0.0, 1.0, 0.0]}),
 }
 
 
@@ -161,6 +165,34 @@ def test_bars_end_with_their_sums():
     assert [text.get_text() for text in axes.texts] == ["1,500", "2,000"]
 
 
+def test_a_histogram_counts_every_delay_before_and_after():
+    axes = report.delay_histogram([0.0, 0.1, 4.0], [1.0, 1.1, 4.0], longest=4).axes[0]
+    before = {round(bar.get_x(), 6): bar.get_height() for bar in axes.containers[0] if bar.get_height()}
+    assert before == {0.0: 2.0, 3.75: 1.0}
+    after = {x: y for x, y in axes.patches[-1].get_xy().tolist() if y}
+    assert after == {1.0: 2.0, 1.25: 2.0, 3.75: 1.0, 4.0: 1.0}
+
+
+def test_a_map_colours_by_delay_and_fades_with_the_weight():
+    weight, delay = torch.tensor([[1.0, -0.5, 0.0, 1.0]]), torch.tensor([[0.0, 2.0, 1.0, 1.6]])
+    (image,) = report.delay_map(weight, delay, shape=(2, 2), longest=2).axes[0].images
+    pixels = np.asarray(image.get_array()).reshape(4, 4)
+    assert pixels[:, 3].tolist() == [1.0, 0.5, 0.0, 1.0]
+    assert np.array_equal(pixels[1, :3], pixels[3, :3])
+    assert len(np.unique(pixels[:3, :3], axis=0)) == 3
+
+
+def test_arrivals_are_late_by_their_delays_and_add_up():
+    spikes = torch.zeros(4, 3)
+    spikes[0, 0] = spikes[1, 1] = spikes[3, 2] = 1
+    top, bottom = report.arrivals(spikes, torch.tensor([2.0, -1.0, 4.0]), torch.tensor([2, 1, 3])).axes
+    rings, exciting, inhibiting, lost = (points.get_offsets()[:, 0].tolist() for points in top.collections[1:])
+    assert (rings, exciting, inhibiting, lost) == ([1, 2, 4], [3], [3], [7])
+    currents = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in bottom.lines}
+    assert currents["without delays"] == [2.0, -1.0, 0.0, 4.0]
+    assert currents["with delays"] == [0.0, 0.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -171,6 +203,18 @@ def test_bars_end_with_their_sums():
         (lambda: report.weights(torch.ones(3, 10), shape=(4, 4)), r"come from 10 inputs, which are not 4 x 4"),
         (lambda: report.photograph(torch.ones(1, 4, 4)), r"photograph takes \[3, H, W\] and got \[1, 4, 4\]; gallery"),
         (lambda: report.spectrogram(torch.ones(4)), r"spectrogram takes \[T, N\]"),
+        (
+            lambda: report.delay_map(torch.ones(3, 10), torch.ones(3, 10), shape=(4, 4), longest=2),
+            r"delay_map got weights \[3, 10\], delays \[3, 10\] and inputs of 4 x 4; needed are two of",
+        ),
+        (
+            lambda: report.delay_map(torch.ones(3, 16), torch.ones(3, 4), shape=(4, 4), longest=2),
+            r"delay_map got weights \[3, 16\], delays \[3, 4\]",
+        ),
+        (
+            lambda: report.arrivals(torch.zeros(4, 3), torch.ones(3), torch.ones(3)),
+            r"arrivals got a sample without spikes; choose another",
+        ),
         (
             lambda: report.events(Events.build([([0], [1])], [0], shape=(2, 3), classes=("a", "b"))),
             r"events draws recordings of shape \(channels,\) or \(2, height, width\) and got \(2, 3\)",
@@ -197,6 +241,18 @@ def test_a_page_escapes_all_text_and_stands_alone():
     assert "".join(parsed.headings) == "<T>First & last"
     assert not {"b", "name", "row", "fact", "alt", "caption>"} & parsed.tags - {"caption"}
     assert '<td class="number">1</td>' in text
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("16.8 ± 0.1 nJ", "16.8 ±_0.1_nJ"),
+        ("with delays 4,734 ± 1,072, ANN 3", "with delays 4,734 ±_1,072, ANN 3"),
+        ("96.6 ± 0.7%, ANN", "96.6 ±_0.7%, ANN"),
+    ],
+)
+def test_a_line_never_breaks_between_a_spread_and_its_unit(text, joined):
+    assert page.tiles([("", text, "")]).count(joined.replace("_", "\N{NO-BREAK SPACE}")) == 1
 
 
 def test_a_page_is_for_light_and_dark_narrow_and_paper():

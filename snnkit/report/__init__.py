@@ -4,6 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snnkit.report.delays import arrivals as arrivals
+    from snnkit.report.delays import delay_histogram as delay_histogram
+    from snnkit.report.delays import delay_map as delay_map
+    from snnkit.report.delays import narrowing as narrowing
     from snnkit.report.figures import accuracy_over_time as accuracy_over_time
     from snnkit.report.figures import bars as bars
     from snnkit.report.figures import confusion as confusion
@@ -19,11 +23,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "accuracy_over_time": "figures",
+    "arrivals": "delays",
     "bars": "figures",
     "confusion": "figures",
     "curves": "figures",
+    "delay_histogram": "delays",
+    "delay_map": "delays",
     "events": "recordings",
     "gallery": "pictures",
+    "narrowing": "delays",
     "photograph": "recordings",
     "raster": "figures",
     "spectrogram": "recordings",
@@ -34,11 +42,15 @@ _HOMES = {
 
 __all__ = [
     "accuracy_over_time",
+    "arrivals",
     "bars",
     "confusion",
     "curves",
+    "delay_histogram",
+    "delay_map",
     "events",
     "gallery",
+    "narrowing",
     "photograph",
     "raster",
     "spectrogram",

@@ -5,6 +5,7 @@ Every function returns a piece of HTML; all text given to them is escaped.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -87,7 +88,7 @@ def paragraph(text: str) -> str:
 def tiles(entries: Iterable[tuple[str, str, str]]) -> str:
     """Return a row of large figures, each with a name and a note."""
     cells = (
-        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd><dd>{escape(note)}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{_spread(value)}</dd><dd>{_spread(note)}</dd></div>"
         for name, value, note in entries
     )
     return f'<dl class="tiles">{"".join(cells)}</dl>'
@@ -100,7 +101,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str = 
     top = "".join(f'<th scope="col"{NUMBER if right[k] else ""}>{escape(cell)}</th>' for k, cell in enumerate(head))
     body = "".join(
         f'<tr><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td{NUMBER if right[k] else ''}>{escape(row[k])}</td>" for k in range(1, len(row)))
+        + "".join(f"<td{NUMBER if right[k] else ''}>{_spread(row[k])}</td>" for k in range(1, len(row)))
         + "</tr>\n"
         for row in rows
     )
@@ -130,6 +131,15 @@ def grid(*blocks: str, narrow: bool = False) -> str:
 def aside(text: str, block: str) -> str:
     """Return text with a block beside it where there is room, else below it."""
     return f'<div class="aside"><div>{text}</div>{block}</div>'
+
+
+def _spread(text: str) -> str:
+    """Return a text whose lines never break between ±, its number, and its unit."""
+    return re.sub(r"± (\d+(?:[.,]\d+)*)(?: (?=\w))?", _joined, escape(text))
+
+
+def _joined(found: re.Match[str]) -> str:
+    return found[0].replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _number(text: str) -> bool:
