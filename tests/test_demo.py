@@ -10,14 +10,16 @@ from test_report_figures import check_alone
 
 import snnkit
 from snnkit.cli.demo import command, job, output
-from snnkit.cli.demo.plan import Plan, plan
-from snnkit.cli.demo.section import Demo, Row, Section
+from snnkit.cli.demo.plan import Delays, Plan, plan
+from snnkit.cli.demo.section import NETWORKS, Demo, Row, Section
 from snnkit.cli.demo.sections import SECTIONS
 from snnkit.errors import FileError
 from snnkit.files import load_results
 from snnkit.report import page
 
 COMMAND = "snnkit demo --seeds 2 --quick"
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
@@ -33,13 +35,16 @@ def finished(tmp_path_factory):
     return found, folder / "out", text.getvalue()
 
 
-def test_the_table_compares_both_networks(finished):
+def test_the_table_compares_the_networks(finished):
     _, _, text = finished
-    assert re.search(r"test accuracy +9\d\.\d( ± \d\.\d)?% +9\d\.\d( ± \d\.\d)?%", text)
-    assert re.search(r"parameters +14,208 +14,208\b", text)
-    assert re.search(r"accumulates per digit +[\d,]+( ± [\d,]+)? +0\b", text)
-    assert re.search(r"multiply-accumulates per digit +0 +14,208\b", text)
-    assert re.search(r"energy per digit, estimated +[\d.]+( ± [\d.]+)? nJ +[\d.]+ nJ", text)
+    share, number = r" +9\d\.\d( ± \d\.\d)?%", r" +[\d,.]+( ± [\d,.]+)?"
+    assert re.search(r" SNN +SNN with delays +ANN\b", text)
+    assert re.search(rf"test accuracy{share}{share}{share}", text)
+    assert re.search(r"parameters +14,208 +14,208 +14,208\b", text)
+    assert re.search(rf"accumulates per digit{number}{number} +0\b", text)
+    assert re.search(r"multiply-accumulates per digit +0 +0 +14,208\b", text)
+    assert re.search(rf"energy per digit, estimated{number} nJ{number} nJ{number} nJ", text)
+    assert re.search(r"delays learnt +– +7,104 +–", text)
     assert "energy: estimate, cmos45 fp32 (estimated: accumulate 0.9 pJ, multiply_accumulate 4.6 pJ" in text
     assert "mean ± standard deviation of 2 seeds" in text
 
@@ -54,27 +59,55 @@ def test_a_quick_run_says_that_it_is_one(finished):
 def test_files_are_written_and_named(finished):
     _, folder, text = finished
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["network.h5", "report.html", "results.csv", "results.h5"]
+    assert names == ["delays.h5", "network.h5", "report.html", "results.csv", "results.h5"]
     for name in names:
         assert f"wrote {folder / name}" in text
 
 
-def test_the_stored_network_is_the_one_that_was_measured(finished):
+@pytest.mark.parametrize(("file", "name"), [("network.h5", "snn"), ("delays.h5", "delays")])
+def test_a_stored_network_is_the_one_that_was_measured(finished, file, name):
     found, folder, _ = finished
-    net = snnkit.load(folder / "network.h5")
+    net = snnkit.load(folder / file).eval()
     run = found.runs[0]
     with torch.no_grad():
         named = net(run.spikes(run.data.test.images)).mean(0).argmax(-1)
     right = (named == run.data.test.labels).double().mean().item()
-    assert right == pytest.approx(found.results[0]["summary"]["snn"]["accuracy"])
+    assert right == pytest.approx(found.results[0]["summary"][name]["accuracy"])
 
 
-def test_the_stored_network_is_evaluated_by_the_command(finished, capsys):
+@pytest.mark.parametrize(("file", "name"), [("network.h5", "snn"), ("delays.h5", "delays")])
+def test_a_stored_network_is_evaluated_by_the_command(finished, capsys, file, name):
     from snnkit.cli.train import evaluate
 
     found, folder, _ = finished
-    evaluate(folder / "network.h5", data=None, split="test", root=None)
-    assert f"{found.results[0]['summary']['snn']['accuracy']:.2%}" in capsys.readouterr().out
+    evaluate(folder / file, data=None, split="test", root=None)
+    assert f"{found.results[0]['summary'][name]['accuracy']:.2%}" in capsys.readouterr().out
+
+
+def test_delays_are_learnt_and_kept_as_they_were_before(finished):
+    found, folder, _ = finished
+    longest = found.plan.delays.longest
+    stored = load_results(folder / "results.h5")["seed_0"]["delays"]
+    net = snnkit.load(folder / "delays.h5")
+    fresh = job.delay_network(found.plan, found.runs[0].spikes(found.runs[0].data.train.images[:256]), seed=0)
+    for name, layer in stored["layers"].items():
+        before, after = torch.from_numpy(layer["before"]), torch.from_numpy(layer["after"])
+        assert torch.equal(before, fresh.get_parameter(f"{name}.delay").detach()[..., 0])
+        assert torch.equal(after, net.get_parameter(f"{name}.delay").detach()[..., 0])
+        assert before.min() >= 0 and after.min() >= 0 and max(before.max(), after.max()) <= longest
+        assert (after - before).abs().mean() > 0.1
+    assert stored["delays"]["count"] == sum(layer["after"].numel() for layer in stored["layers"].values())
+    assert stored["sigma"][0] == net.get_submodule("1").widest and stored["sigma"][-1] == 0.23
+
+
+def test_the_example_shows_a_neuron_that_fires(finished):
+    found, _, _ = finished
+    example = found.results[0]["delays"]["example"]
+    layer = found.runs[0].delays.net[1]
+    assert torch.equal(example["weight"], layer.weight.detach()[example["neuron"], :, 0])
+    assert torch.equal(example["delay"], layer.rounded()[example["neuron"], :, 0])
+    spikes = found.runs[0].delays.net.record(example["input"].reshape(-1, 1, 1, 8, 8), ["2"])["2"][:, 0].sum(0)
+    assert spikes[example["neuron"]] == spikes.max() > 0
 
 
 def test_every_seed_is_in_the_results(finished):
@@ -88,9 +121,10 @@ def test_every_seed_is_in_the_results(finished):
         assert len(seed["learning"]["snn"]["validation_accuracy"]) == 3
     with open(folder / "results.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [(row["seed"], row["network"]) for row in rows] == [("0", "snn"), ("0", "ann"), ("1", "snn"), ("1", "ann")]
+    assert [(row["seed"], row["network"]) for row in rows] == [(seed, name) for seed in "01" for name in NETWORKS]
     assert all(float(row["accuracy"]) > 0.9 for row in rows)
-    assert rows[0]["spikes"] != "" and rows[1]["spikes"] == ""
+    assert rows[0]["spikes"] != "" and rows[2]["spikes"] == ""
+    assert rows[0]["count"] == "" and rows[1]["count"] == "7104"
 
 
 def test_the_report_stands_alone_and_has_every_section(finished):
@@ -100,7 +134,7 @@ def test_the_report_stands_alone_and_has_every_section(finished):
     assert {section.key for section in SECTIONS} <= set(parsed.ids)
     for section in SECTIONS:
         assert section.title in parsed.headings
-    assert text.count("<svg") == text.count('role="img" aria-label="') >= 12
+    assert text.count("<svg") == text.count('role="img" aria-label="') >= 17
     assert 'aria-label=""' not in text
     for said in (COMMAND, snnkit.__version__, torch.__version__, "CC BY 4.0", "Horowitz 2014", "Alpaydin"):
         assert said in text, said
@@ -111,37 +145,38 @@ def test_the_report_stands_alone_and_has_every_section(finished):
 def test_a_new_section_is_one_entry(finished, tmp_path):
     found, _, _ = finished
     extra = Section(
-        key="delays",
-        title="Delays",
-        compute=lambda run: {"snn": {"delay": float(run.seed)}},
-        render=lambda demo: [page.paragraph(f"mean delay {demo.mean('delays', 'snn', 'delay')}")],
-        rows=(Row("mean delay", "delay", "steps", digits=1),),
+        key="extra",
+        title="One more",
+        compute=lambda run: {"snn": {"length": float(run.seed)}},
+        render=lambda demo: [page.paragraph(f"mean length {demo.mean('extra', 'snn', 'length')}")],
+        rows=(Row("mean length", "length", "steps", digits=1),),
     )
     results = tuple(
-        {**result, "delays": extra.compute(run)} for run, result in zip(found.runs, found.results, strict=True)
+        {**result, "extra": extra.compute(run)} for run, result in zip(found.runs, found.results, strict=True)
     )
     more = dataclasses.replace(found, sections=(*SECTIONS, extra), results=results)
     output.write(more, tmp_path)
     text = (tmp_path / "report.html").read_text()
-    assert "mean delay 0.5" in text
-    assert "Delays" in check_alone(text).headings
-    assert '<th scope="row">mean delay</th><td class="number">0.5 ± 0.7 steps</td>' in text
-    assert (tmp_path / "results.csv").read_text().splitlines()[0].endswith(",delay")
-    assert load_results(tmp_path / "results.h5")["seed_1"]["delays"]["snn"]["delay"] == 1.0
+    assert "mean length 0.5" in text
+    assert "One more" in check_alone(text).headings
+    spread = "± 0.7 steps".replace(" ", "\N{NO-BREAK SPACE}")
+    assert f'<th scope="row">mean length</th><td class="number">0.5 {spread}</td>' in text
+    assert (tmp_path / "results.csv").read_text().splitlines()[0].endswith(",length")
+    assert load_results(tmp_path / "results.h5")["seed_1"]["extra"]["snn"]["length"] == 1.0
     shown = output.table(more)
-    assert shown.columns[0]._cells[-1] == "mean delay"
+    assert shown.columns[0]._cells[-1] == "mean length"
     assert shown.columns[1]._cells[-1] == "0.5 ± 0.7 steps"
 
 
 def test_a_seed_gives_the_same_networks_again(finished):
     found, _, _ = finished
-    small = dataclasses.replace(Plan(), epochs=1, hidden=16)
+    small = dataclasses.replace(Plan(), epochs=1, hidden=16, delays=Delays(hidden=8))
     with job.one_thread():
         first, second = (job.run(small, found.runs[0].data, seed=5, say=str) for _ in range(2))
-    for name in ("snn", "ann"):
-        states = [getattr(run, name).net.state_dict() for run in (first, second)]
+    for name in NETWORKS:
+        states = [run.networks[name].net.state_dict() for run in (first, second)]
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
-        assert getattr(first, name).test.accuracy == getattr(second, name).test.accuracy
+        assert first.networks[name].test.accuracy == second.networks[name].test.accuracy
 
 
 def test_both_networks_have_the_same_layers_and_no_weight_in_common(finished):

@@ -1,10 +1,10 @@
-"""Train and measure a spiking network and its ANN counterpart on the same digits."""
+"""Train and measure a spiking network, one with delays, and their ANN counterpart on the same digits."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +14,13 @@ from torch.nn import functional
 import snnkit
 from snnkit.baseline import counterpart
 from snnkit.cli.demo.plan import Plan
+from snnkit.cli.demo.section import NETWORKS
 from snnkit.data import Dataset, encode
 from snnkit.deploy import EnergyReport, energy, energy_ann
 from snnkit.train import Evaluation, History, TrainSettings, evaluate, fit
 
 Pair = tuple[Tensor, Tensor]
+Encode = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,7 @@ class Trained:
 
     Args:
         net: from sequences [T, B, 1, 8, 8] to outputs [T, B, 10].
+        first: what its training started from, by the names of `net.named_parameters()`.
         history: of its training.
         seconds: that its training took.
         validation, test: what it did on either split.
@@ -34,6 +37,7 @@ class Trained:
     """
 
     net: snnkit.Network
+    first: Mapping[str, Tensor]
     history: History
     seconds: float
     validation: Evaluation
@@ -43,13 +47,34 @@ class Trained:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """The two networks of one seed, and the data that they saw."""
+    """The networks of one seed, and the data that they saw.
+
+    Args:
+        seed: of all draws.
+        plan: the settings.
+        data: the digits.
+        networks: by the names of `section.NETWORKS`.
+    """
 
     seed: int
     plan: Plan
     data: Dataset
-    snn: Trained
-    ann: Trained
+    networks: Mapping[str, Trained]
+
+    @property
+    def snn(self) -> Trained:
+        """The spiking network without delays."""
+        return self.networks["snn"]
+
+    @property
+    def ann(self) -> Trained:
+        """The ANN with the layers of `snn`."""
+        return self.networks["ann"]
+
+    @property
+    def delays(self) -> Trained:
+        """The spiking network that learns delays."""
+        return self.networks["delays"]
 
     def spikes(self, images: Tensor) -> Tensor:
         """Return images [B, 1, 8, 8] as the spiking network's input [T, B, 1, 8, 8]."""
@@ -81,11 +106,30 @@ def spiking_network(plan: Plan, x: Tensor, *, seed: int) -> snnkit.Network:
     return net
 
 
+def delay_network(plan: Plan, x: Tensor, *, seed: int) -> snnkit.Network:
+    """Return a new spiking network that has delays in place of half of its neurons; see `spiking_network`."""
+    torch.manual_seed(seed)
+    chosen = plan.delays
+    net = snnkit.Network(
+        nn.Flatten(),
+        snnkit.DelayLinear(64, chosen.hidden, max_delay=chosen.longest, kernel=chosen.kernel),
+        snnkit.LIF(tau=plan.tau, input_decay=False),
+        snnkit.DelayLinear(chosen.hidden, 10, max_delay=chosen.longest, kernel=chosen.kernel),
+        snnkit.Readout(tau=plan.tau, input_decay=False),
+    )
+    snnkit.initialise(net, x, rate=plan.rate)
+    return net
+
+
 def compile_kernels(plan: Plan) -> float:
-    """Compile what the demo's network needs, or find it in the cache; return the seconds that it took."""
+    """Compile what the demo's networks need, or find it in the cache; return the seconds that it took."""
     since = time.monotonic()
-    x = torch.rand(plan.steps, 2, 1, 8, 8)
-    spiking_network(plan, x, seed=0)(x).sum().backward()
+    x = (torch.rand(plan.steps, plan.batch_size, 1, 8, 8) < 0.1).float()
+    for make in (spiking_network, delay_network):
+        net = make(plan, x, seed=0)
+        net(x).sum().backward()
+        with torch.no_grad():
+            net.eval()(x)
     return time.monotonic() - since
 
 
@@ -101,7 +145,7 @@ def moved(images: Tensor, shift: float) -> Tensor:
 
 
 def run(plan: Plan, data: Dataset, *, seed: int, say: Callable[[str], None]) -> Run:
-    """Train both networks from one seed, choose each one's epoch on the validation images, and test it once.
+    """Train all networks from one seed, choose each one's epoch on the validation images, and test it once.
 
     Args:
         plan: the settings.
@@ -117,47 +161,53 @@ def run(plan: Plan, data: Dataset, *, seed: int, say: Callable[[str], None]) -> 
     def still(images: Tensor, _: torch.Generator) -> Tensor:
         return images.unsqueeze(0)
 
-    x = spikes(data.test.images, torch.Generator())
-    net = spiking_network(plan, spikes(data.train.images[:256], torch.Generator()), seed=seed)
-    snn = _trained(plan, net, spikes, (train, data), seed=seed, cost=lambda net: energy(net, x))
-    say(_line("SNN", seed, snn))
+    typical = spikes(data.train.images[:256], torch.Generator())
+    x, images = spikes(data.test.images, torch.Generator()), data.test.images
+    networks: dict[str, Trained] = {}
+
+    def add(name: str, net: snnkit.Network, encoder: Encode, cost: Callable[[snnkit.Network], EnergyReport]) -> None:
+        networks[name] = _trained(net, _settings(plan, seed), encoder=encoder, train=train, data=data, cost=cost)
+        say(_line(NETWORKS[name], seed, networks[name]))
+
+    add("snn", spiking_network(plan, typical, seed=seed), spikes, lambda net: energy(net, x))
+    add("delays", delay_network(plan, typical, seed=seed), spikes, lambda net: energy(net, x))
     torch.manual_seed(seed)
-    layers = counterpart(net)
-    images = data.test.images
-    ann = _trained(
-        plan, snnkit.Network(*layers), still, (train, data), seed=seed, cost=lambda _: energy_ann(layers, images)
-    )
-    say(_line("ANN", seed, ann))
-    return Run(seed, plan, data, snn, ann)
+    layers = counterpart(networks["snn"].net)
+    add("ann", snnkit.Network(*layers), still, lambda _: energy_ann(layers, images))
+    return Run(seed, plan, data, networks)
 
 
-def _trained(
-    plan: Plan,
-    net: snnkit.Network,
-    encoder: Callable[[Tensor, torch.Generator], Tensor],
-    data: tuple[Pair, Dataset],
-    *,
-    seed: int,
-    cost: Callable[[snnkit.Network], EnergyReport],
-) -> Trained:
-    train, splits = data
-    validation = splits.validation.images, splits.validation.labels
-    settings = TrainSettings(
+def _settings(plan: Plan, seed: int) -> TrainSettings:
+    return TrainSettings(
         epochs=plan.epochs,
         batch_size=plan.batch_size,
         lr=plan.lr,
+        delay_lr=plan.delays.lr,
         weight_decay=plan.weight_decay,
         schedule="cosine",
         loss="rate",
         seed=seed,
         accelerator="cpu",
     )
+
+
+def _trained(
+    net: snnkit.Network,
+    settings: TrainSettings,
+    *,
+    encoder: Encode,
+    train: Pair,
+    data: Dataset,
+    cost: Callable[[snnkit.Network], EnergyReport],
+) -> Trained:
+    first = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    validation = data.validation.images, data.validation.labels
     since = time.monotonic()
     history = fit(net, train, validation=validation, settings=settings, encode=encoder)
     seconds = time.monotonic() - since
     chosen = evaluate(net, validation, encode=encoder)
-    test = evaluate(net, (splits.test.images, splits.test.labels), encode=encoder)
-    return Trained(net, history, seconds, chosen, test, cost(net))
+    test = evaluate(net, (data.test.images, data.test.labels), encode=encoder)
+    return Trained(net, first, history, seconds, chosen, test, cost(net))
 
 
 def _line(name: str, seed: int, trained: Trained) -> str:

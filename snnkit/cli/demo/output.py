@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import snnkit
-from snnkit.cli.demo.section import Demo
+from snnkit.cli.demo.section import NETWORKS, Demo
 from snnkit.files import save_results
 from snnkit.report import page
 
@@ -25,21 +25,22 @@ def table(demo: Demo) -> Table:
     title = f"{samples} test digits, " + ("one seed" if seeds == 1 else f"mean ± standard deviation of {seeds} seeds")
     shown = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 3, 0, 0))
     shown.add_column("")
-    shown.add_column("SNN", justify="right", style="cyan")
-    shown.add_column("ANN", justify="right")
+    for name, heading in NETWORKS.items():
+        shown.add_column(heading, justify="right", style="cyan" if name == "snn" else None)
     for row in demo.table():
         shown.add_row(*row)
     return shown
 
 
 def write(demo: Demo, folder: Path) -> list[Path]:
-    """Write the first seed's network, all results, and the report; return the files."""
+    """Write the first seed's spiking networks, all results, and the report; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = ("network.h5", "results.h5", "results.csv", "report.html")
-    network, results, rows, report = paths = [folder / name for name in names]
+    names = ("network.h5", "delays.h5", "results.h5", "results.csv", "report.html")
+    network, delays, results, rows, report = paths = [folder / name for name in names]
     first = demo.runs[0]
     notes = {"data": "digits", "encoder": "latency", "steps": demo.plan.steps, "read": "rate", "seed": first.seed}
     snnkit.save(first.snn.net, network, metadata=notes)
+    snnkit.save(first.delays.net, delays, metadata=notes)
     seeds = {f"seed_{run.seed}": result for run, result in zip(demo.runs, demo.results, strict=True)}
     save_results(results, seeds, metadata={"command": demo.command})
     rows.write_text(_csv(demo), encoding="utf-8")
@@ -54,21 +55,21 @@ def _csv(demo: Demo) -> str:
     columns = [(section.key, row.key) for section in demo.sections for row in section.rows]
     writer.writerow(["seed", "network", *(key for _, key in columns)])
     for run, result in zip(demo.runs, demo.results, strict=True):
-        for network in ("snn", "ann"):
+        for network in NETWORKS:
             values: list[Any] = [result[section].get(network, {}).get(key, "") for section, key in columns]
             writer.writerow([run.seed, network, *values])
     return text.getvalue()
 
 
 def _page(demo: Demo) -> str:
-    snn, ann = (demo.mean("summary", network, "accuracy") for network in ("snn", "ann"))
+    snn, delays, ann = (demo.mean("summary", network, "accuracy") for network in NETWORKS)
     spikes = demo.mean("summary", "snn", "spikes")
     added = demo.mean("operations", "snn", "accumulate")
     products = demo.mean("operations", "ann", "multiply_accumulate")
     lead = (
         f"Of the test digits, the spiking network names {snn:.1%} right and the ANN of the same size {ann:.1%}. "
         f"The spiking network does it with {spikes:.0f} hidden spikes and {added:,.0f} additions per digit; the ANN "
-        f"multiplies and adds {products:,.0f} times."
+        f"multiplies and adds {products:,.0f} times. Half of the neurons, with delays to learn, name {delays:.1%}."
     )
     parts = [page.Part(section.key, section.title, tuple(section.render(demo))) for section in demo.sections]
     return page.document(

@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from snnkit.cli.demo.job import Run
     from snnkit.cli.demo.plan import Plan
 
+NETWORKS = {"snn": "SNN", "delays": "SNN with delays", "ann": "ANN"}
+"""Name of each network, in `Run.networks` and in results, to its heading, in the order of tables."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the printed table, found in the section's results at `snn` and `ann`.
+    """A line of the printed table, found in the section's results at the names of the networks.
 
     Args:
         label: what it is.
-        key: its name in the results of either network; a network without it gets a dash.
+        key: its name in the results of each network; a network without it gets a dash.
         unit: written after the number.
         scale: by which the number is multiplied first.
         digits: after the decimal point.
@@ -52,7 +55,7 @@ class Section:
         title: its heading in the report.
         compute: from the networks of one seed to what results.h5 keeps: numbers, texts, arrays, mappings of them.
         render: from all seeds to the report's pieces of HTML, made by `snnkit.report.page`.
-        rows: what the table prints; `compute` puts the numbers under `snn` and `ann`.
+        rows: what the table prints; `compute` puts the numbers under the names of `NETWORKS`.
     """
 
     key: str
@@ -86,14 +89,15 @@ class Demo:
         """Return one number of a section for every seed; None where a network does not have it."""
         return [result[section].get(network, {}).get(key) for result in self.results]
 
-    def table(self) -> list[tuple[str, str, str]]:
-        """Return all sections' rows: label, and the texts of SNN and ANN."""
-        return [(row.label, *self.written(section.key, row.key)) for section in self.sections for row in section.rows]
+    def table(self) -> list[tuple[str, ...]]:
+        """Return all sections' rows: label, and the text of each network."""
+        rows = [(section.key, row) for section in self.sections for row in section.rows]
+        return [(row.label, *self.written(key, row.key).values()) for key, row in rows]
 
-    def written(self, section: str, key: str) -> tuple[str, str]:
-        """Return one row's texts of SNN and ANN."""
+    def written(self, section: str, key: str) -> dict[str, str]:
+        """Return one row's text of each network."""
         row = next(row for part in self.sections if part.key == section for row in part.rows if row.key == key)
-        return row.written(self.numbers(section, "snn", key)), row.written(self.numbers(section, "ann", key))
+        return {network: row.written(self.numbers(section, network, key)) for network in NETWORKS}
 
     def mean(self, section: str, network: str, key: str) -> float:
         """Return the mean over seeds of one number of a section."""

@@ -18,14 +18,13 @@ _SHOWN = 12
 
 
 def compute(run: Run) -> dict[str, Any]:
-    """Return the confusion of both networks on the test digits, and the digits that the spiking one got wrong."""
+    """Return the confusion of every network on the test digits, and the digits that the first one got wrong."""
     split = run.data.test
     with torch.no_grad():
         named = predictions(run.snn.net(run.spikes(split.images)))
     wrong = (named != split.labels).nonzero()[:, 0]
     return {
-        "snn": {"confusion": run.snn.test.confusion},
-        "ann": {"confusion": run.ann.test.confusion},
+        **{name: {"confusion": trained.test.confusion} for name, trained in run.networks.items()},
         "images": split.images[wrong, 0],
         "is": split.labels[wrong],
         "named": named[wrong],

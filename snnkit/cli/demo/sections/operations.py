@@ -9,7 +9,7 @@ from typing import Any
 
 from snnkit import report
 from snnkit.cli.demo.job import Run, Trained
-from snnkit.cli.demo.section import Demo, Row, Section
+from snnkit.cli.demo.section import NETWORKS, Demo, Row, Section
 from snnkit.deploy.chip import read
 from snnkit.deploy.estimate import NOT_COUNTED
 from snnkit.report import page
@@ -24,15 +24,14 @@ ROWS = (
 
 
 def compute(run: Run) -> dict[str, Any]:
-    """Return operations and energy of both networks for a test digit, and what one operation costs."""
+    """Return operations and energy of every network for a test digit, and what one operation costs."""
     cost = run.snn.cost
     constants = {name: figure.value for name, figure in cost.constants.items()}
     card = {"chip": cost.chip, "precision": cost.precision, "picojoules": constants}
     return {
-        "snn": _counted(run.snn),
-        "ann": _counted(run.ann),
+        **{name: _counted(trained) for name, trained in run.networks.items()},
         "constants": card,
-        "joules_by_precision": {"snn": _by_precision(run.snn), "ann": _by_precision(run.ann)},
+        "joules_by_precision": {name: _by_precision(trained) for name, trained in run.networks.items()},
     }
 
 
@@ -58,7 +57,8 @@ def render(demo: Demo) -> Sequence[str]:
     return [
         page.paragraph(
             "A spike that arrives costs one addition per connection; an analogue value costs a multiplication as well. "
-            "What every step costs, spikes or not, is the update of each membrane, and it is counted here too."
+            "What every step costs, spikes or not, is the update of each membrane, and it is counted here too. A delay "
+            "adds no arithmetic; the memory in which a spike waits is not counted."
         ),
         page.grid(_operations(demo), _energy(demo)),
         page.table(
@@ -74,8 +74,8 @@ def render(demo: Demo) -> Sequence[str]:
 def _operations(demo: Demo) -> str:
     names = {"accumulate": "accumulates", "multiply_accumulate": "multiply-accumulates", "updates": "neuron updates"}
     groups = {
-        network.upper(): {label: demo.mean("operations", network, key) for key, label in names.items()}
-        for network in ("snn", "ann")
+        heading: {label: demo.mean("operations", network, key) for key, label in names.items()}
+        for network, heading in NETWORKS.items()
     }
     drawn = report.bars(groups, title="Operations per digit")
     said = "; ".join(f"{net}: " + ", ".join(f"{v:,.0f} {k}" for k, v in parts.items()) for net, parts in groups.items())
@@ -84,12 +84,12 @@ def _operations(demo: Demo) -> str:
 
 def _energy(demo: Demo) -> str:
     groups: dict[str, dict[str, float]] = {}
-    for network in ("snn", "ann"):
-        costs = [getattr(run, network).cost for run in demo.runs]
+    for network, heading in NETWORKS.items():
+        costs = [run.networks[network].cost for run in demo.runs]
         adds, products, updates = (
             1e9 * sum(part(cost) for cost in costs) / len(costs) for part in (_additions, _products, _updates)
         )
-        groups[network.upper()] = {"accumulates": adds, "multiply-accumulates": products, "neuron updates": updates}
+        groups[heading] = {"accumulates": adds, "multiply-accumulates": products, "neuron updates": updates}
     drawn = report.bars(groups, title="Energy per digit, estimated", label="nJ", note="{:.1f} nJ")
     said = "; ".join(f"{net}: {sum(parts.values()):.1f} nJ" for net, parts in groups.items())
     return page.figure(drawn, alt=f"Bars of estimated energy per digit. {said}.", caption=f"{said}.")
@@ -110,13 +110,14 @@ def _updates(cost: Any) -> float:
 def _precisions(demo: Demo) -> str:
     rows = []
     for name in demo.results[0]["operations"]["joules_by_precision"]["snn"]:
-        snn, ann = (
-            fmean(result["operations"]["joules_by_precision"][network][name] for result in demo.results)
-            for network in ("snn", "ann")
-        )
-        rows.append((name, f"{1e9 * snn:.2f} nJ", f"{1e9 * ann:.2f} nJ", f"{ann / snn:.1f}"))
+        joules = {
+            network: fmean(result["operations"]["joules_by_precision"][network][name] for result in demo.results)
+            for network in NETWORKS
+        }
+        ratio = joules["ann"] / joules["snn"]
+        rows.append((name, *(f"{1e9 * value:.2f} nJ" for value in joules.values()), f"{ratio:.1f}"))
     caption = "The same operations at other precisions of the card; the networks were trained and tested in fp32."
-    return page.table(("precision", "SNN", "ANN", "ANN / SNN"), rows, caption=caption)
+    return page.table(("precision", *NETWORKS.values(), "ANN / SNN"), rows, caption=caption)
 
 
 def _name(operation: str) -> str:

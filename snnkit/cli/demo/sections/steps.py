@@ -7,7 +7,7 @@ from typing import Any
 
 from snnkit import report
 from snnkit.cli.demo.job import Run
-from snnkit.cli.demo.section import Demo, Section
+from snnkit.cli.demo.section import NETWORKS, Demo, Section
 from snnkit.report import page
 
 _CLOSE = 0.01
@@ -17,13 +17,14 @@ def compute(run: Run) -> dict[str, Any]:
     """Return the test accuracy after each step, and the share of input spikes that had arrived."""
     x = run.spikes(run.data.test.images)
     arrived = x.flatten(1).sum(1).cumsum(0) / x.sum()
-    return {"snn": {"accuracy": list(run.snn.test.accuracy_over_time)}, "arrived": arrived}
+    accuracy = {name: {"accuracy": list(run.networks[name].test.accuracy_over_time)} for name in ("snn", "delays")}
+    return {**accuracy, "arrived": arrived}
 
 
 def render(demo: Demo) -> Sequence[str]:
     """Return the curve of every seed."""
-    rows = [result["steps"]["snn"]["accuracy"] for result in demo.results]
-    mean = [sum(row[t] for row in rows) / len(rows) for t in range(demo.plan.steps)]
+    rows = _rows(demo, "snn")
+    mean, late = _mean(rows), _mean(_rows(demo, "delays"))
     enough = next(t for t, value in enumerate(mean, 1) if value >= mean[-1] - _CLOSE)
     arrived = float(demo.results[0]["steps"]["arrived"][enough - 1])
     ann = demo.mean("summary", "ann", "accuracy")
@@ -43,11 +44,19 @@ def render(demo: Demo) -> Sequence[str]:
     )
     arrivals = [float(share) for share in demo.results[0]["steps"]["arrived"]]
     rows = [
-        (str(t), f"{mean[t - 1]:.1%}", f"{arrivals[t - 1]:.0%}")
+        (str(t), f"{mean[t - 1]:.1%}", f"{late[t - 1]:.1%}", f"{arrivals[t - 1]:.0%}")
         for t in sorted({1, *range(2, demo.plan.steps + 1, 2), demo.plan.steps})
     ]
-    numbers = page.table(("steps", "accuracy", "input spikes arrived"), rows)
+    numbers = page.table(("steps", NETWORKS["snn"], NETWORKS["delays"], "input spikes arrived"), rows)
     return [page.aside(told + numbers, shown)]
+
+
+def _rows(demo: Demo, network: str) -> list[list[float]]:
+    return [result["steps"][network]["accuracy"] for result in demo.results]
+
+
+def _mean(rows: list[list[float]]) -> list[float]:
+    return [sum(values) / len(rows) for values in zip(*rows, strict=True)]
 
 
 SECTION = Section("steps", "Accuracy against time steps", compute, render)
