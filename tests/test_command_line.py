@@ -195,6 +195,44 @@ def test_doctor_says_what_runs_each_layer_and_why(call, tmp_path):
         assert re.search(r"3 +lif +cannot run +backend 'cuda' cannot run on cpu tensors", out)
 
 
+def test_doctor_says_which_method_computes_delays_and_what_each_costs(call, tmp_path):
+    made = snnkit.DelayLinear(64, 96, max_delay=20)
+    linear = snnkit.DelayLinear(96, 20, max_delay=9, kernel="linear", kind="axonal", backend="conv")
+    loop = snnkit.Recurrent(snnkit.LIF(), snnkit.DelayLinear(20, 20, max_delay=9, learn=False, backend="events"))
+    snnkit.save(snnkit.Network(made, snnkit.LIF(), linear, loop, snnkit.Readout()), tmp_path / "net.h5")
+    code, out, _ = call("doctor", "net.h5", "--batch", "32", "--steps", "50")
+    assert code == 0
+    assert re.search(r"0 +DelayLinear +auto +a method for each situation", out)
+    assert "estimated ms on one " in out and "batch 32, 50 steps, 8% of inputs firing" in out
+    rows = {row[0]: row for row in map(re.compile(r" {2,}").split, out.splitlines()) if len(row) > 7}
+    assert rows["0"][1:4:2] == ["64 to 96, 0..20", "fir"]
+    assert re.search(r"sigma 0\.23 +taps +\w+ takes [\d.]+x", out)
+    assert rows["2"][2:5] == ["training", "conv", "asked for"]
+    assert rows["3.connection"][1:4] == ["20 to 20, 0..9, step by step", "training", "cannot run"]
+    assert "asked for, but events does not apply" in out
+    assert re.search(r"evaluating +events +asked for +[\d.]+", out)
+    for line in ("– fir: it needs kernel='gauss'", "– events: it needs spikes of 0 and 1"):
+        assert line in out
+
+
+def test_doctor_estimates_what_the_layer_would_compute(tmp_path):
+    from snnkit.cli import doctor_delays
+    from snnkit.synapse.delayed import costs
+
+    layer = snnkit.DelayConv2d(2, 8, 3, padding=1, max_delay=6, kernel="integer")
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    table = doctor_delays.table(snnkit.Network(layer), "net", batch=4, steps=10)
+    with torch.no_grad():
+        spikes = (torch.rand(10, 4, 2, 1, 1) < doctor_delays.ACTIVITY).float()
+        expected = 1e3 * costs(layer.eval().problem(spikes))["conv"]
+    cells = {column.header: list(column.cells) for column in table.columns}
+    assert cells["while"] == ["training", "evaluating"]
+    assert cells["sizes, delays"][0] == "2 to 8, 0..6, for one place"
+    assert float(cells["conv"][1]) == pytest.approx(expected, rel=0.01)
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+    assert doctor_delays.table(snnkit.Network(nn.Linear(2, 2)), "net", batch=4, steps=10) is None
+
+
 def test_data_sets_are_listed_and_shown(call):
     assert re.search(r"digits +Optical recognition .* CC BY 4\.0", call("data", "list")[1])
     assert 'licence = "CC BY 4.0"' in call("data", "show", "digits")[1]

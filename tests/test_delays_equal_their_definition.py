@@ -376,6 +376,18 @@ def test_the_cost_model_prefers_what_the_case_suits() -> None:
     assert cheapest(24, "integer", 0.0, learn=False, spikes=0.002) == "events"
 
 
+@pytest.mark.parametrize("past", [0, 3])
+def test_a_layer_says_which_sum_it_computes(past: int) -> None:
+    layer = snnkit.DelayLinear(5, 4, max_delay=6)
+    x = torch.rand(9, 2, 5)
+    problem = layer.problem(x, past)
+    assert (problem.steps, problem.reach, problem.pairs) == (9 - past, 6, 20)
+    assert problem.sigma == layer.sigma
+    torch.testing.assert_close(METHODS["conv"].run(problem), layer(x)[past:])
+    with torch.no_grad():
+        assert layer.eval().problem(x).sigma is None
+
+
 def test_half_precision_is_widened() -> None:
     layer = snnkit.DelayLinear(8, 4, max_delay=5, backend="taps").eval()
     x = (torch.rand(9, 8, 8) < 0.5).to(torch.bfloat16)

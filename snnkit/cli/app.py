@@ -105,11 +105,13 @@ def evaluate(
 @app.command()
 def doctor(
     model: Annotated[Path | None, typer.Argument(help="a network file, to see each layer's backend")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="samples that costs of delays are estimated for")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="and steps")] = 100,
 ) -> None:
     """Show what is installed, what is missing and how to get it, and which backend runs each layer."""
     from snnkit.cli import doctor as work
 
-    work.doctor(model)
+    work.doctor(model, batch=batch, steps=steps)
 
 
 @app.command()

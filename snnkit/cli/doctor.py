@@ -15,10 +15,12 @@ from torch import nn
 
 import snnkit
 from snnkit import settings
+from snnkit.cli import doctor_delays
 from snnkit.cli.console import standard
 from snnkit.cli.machine import processor, system
 from snnkit.codegen import backends, cache
 from snnkit.spiking import Spiking
+from snnkit.synapse import Delayed
 
 _PACKAGES = (
     ("torch", "tensors and gradients", "pip install torch"),
@@ -39,13 +41,20 @@ _PACKAGES = (
 """Module, what it is for, and how to get it."""
 
 
-def doctor(model: Path | None) -> None:
-    """Print the machine, the packages, the backends, and what runs each layer of a network."""
+def doctor(model: Path | None, *, batch: int = 64, steps: int = 100) -> None:
+    """Print the machine, the packages, the backends, and what runs each layer of a network.
+
+    Args:
+        model: the network's file; none unless given.
+        batch, steps: size of the input that costs of delays are estimated for.
+    """
     console = standard()
     net = None if model is None else snnkit.load(model)
     tables = [_facts(), _packages(), _backends()]
     if net is not None:
         tables.append(_layers(net, str(model)))
+        delays = doctor_delays.table(net, str(model), batch=batch, steps=steps)
+        tables += [] if delays is None else [delays]
     for table in tables:
         console.print(table)
         console.print()
@@ -109,6 +118,8 @@ def _layers(net: nn.Module, title: str) -> Table:
             except snnkit.SnnkitError as error:
                 backend, why = "cannot run", str(error)
             table.add_row(name, module.neuron.name, backend, why)
+        elif isinstance(module, Delayed):
+            table.add_row(name, type(module).__name__, module.backend, "a method for each situation, shown below")
         elif name and not list(module.children()):
             table.add_row(name, type(module).__name__, "torch", "one of torch's own layers")
     return table
