@@ -13,6 +13,7 @@ from snnkit.cli import app, main
 from snnkit.cli.sequences import encoder
 from snnkit.errors import RecipeError
 from snnkit.neuron import FAMILIES
+from snnkit.synapse.delayed import METHODS, costs
 
 RECIPE = """
 [data]
@@ -205,30 +206,35 @@ def test_doctor_says_which_method_computes_delays_and_what_each_costs(call, tmp_
     assert re.search(r"0 +DelayLinear +auto +a method for each situation", out)
     assert "estimated ms on one " in out and "batch 32, 50 steps, 8% of inputs firing" in out
     rows = {row[0]: row for row in map(re.compile(r" {2,}").split, out.splitlines()) if len(row) > 7}
-    assert rows["0"][1:4:2] == ["64 to 96, 0..20", "fir"]
-    assert re.search(r"sigma 0\.23 +taps +\w+ takes [\d.]+x", out)
+    assert rows["0"][1:3] == ["64 to 96, 0..20", "training, sigma 10"]
+    for phase in (r"training, sigma 10", r"training, sigma 0\.23", "evaluating"):
+        assert re.search(rf"{phase} +({'|'.join(METHODS)}) +({'|'.join(METHODS)}) takes [\d.]+x", out)
     assert rows["2"][2:5] == ["training", "conv", "asked for"]
     assert rows["3.connection"][1:4] == ["20 to 20, 0..9, step by step", "training", "cannot run"]
     assert "asked for, but events does not apply" in out
-    assert re.search(r"evaluating +events +asked for +[\d.]+", out)
+    if not torch.cuda.is_available():
+        assert re.search(r"evaluating +events +asked for +[\d.]+", out)
     for line in ("– fir: it needs kernel='gauss'", "– events: it needs spikes of 0 and 1"):
         assert line in out
 
 
-def test_doctor_estimates_what_the_layer_would_compute(tmp_path):
+def test_doctor_estimates_what_the_layer_would_compute(monkeypatch):
     from snnkit.cli import doctor_delays
-    from snnkit.synapse.delayed import costs
 
     layer = snnkit.DelayConv2d(2, 8, 3, padding=1, max_delay=6, kernel="integer")
     before = {key: value.clone() for key, value in layer.state_dict().items()}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     table = doctor_delays.table(snnkit.Network(layer), "net", batch=4, steps=10)
     with torch.no_grad():
         spikes = (torch.rand(10, 4, 2, 1, 1) < doctor_delays.ACTIVITY).float()
-        expected = 1e3 * costs(layer.eval().problem(spikes))["conv"]
+        expected = costs(layer.eval().problem(spikes))
     cells = {column.header: list(column.cells) for column in table.columns}
     assert cells["while"] == ["training", "evaluating"]
     assert cells["sizes, delays"][0] == "2 to 8, 0..6, for one place"
-    assert float(cells["conv"][1]) == pytest.approx(expected, rel=0.01)
+    for name, seconds in expected.items():
+        if name != "events":
+            assert float(cells[name][1]) == pytest.approx(1e3 * seconds, rel=0.01)
+    assert cells["events"][0] == cells["fir"][1] == "–"
     assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
     assert doctor_delays.table(snnkit.Network(nn.Linear(2, 2)), "net", batch=4, steps=10) is None
 
