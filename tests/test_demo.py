@@ -96,7 +96,7 @@ def test_delays_are_learnt_and_kept_as_they_were_before(finished):
         assert torch.equal(after, net.get_parameter(f"{name}.delay").detach()[..., 0])
         assert before.min() >= 0 and after.min() >= 0 and max(before.max(), after.max()) <= longest
         assert (after - before).abs().mean() > 0.1
-    assert stored["delays"]["count"] == sum(layer["after"].numel() for layer in stored["layers"].values())
+    assert stored["delays"]["count"] == sum(layer["after"].size for layer in stored["layers"].values())
     assert stored["sigma"][0] == net.get_submodule("1").widest and stored["sigma"][-1] == 0.23
 
 
