@@ -72,7 +72,7 @@ def test_state_of_a_network_that_does_not_fit() -> None:
     with pytest.raises(InputError, match=r"the state of this network is a dict of \['1'\], not \['0'\]"):
         net.run(X, {"0": {}})
     loop = snnkit.Recurrent(snnkit.LIF(), nn.Linear(3, 3))
-    with pytest.raises(InputError, match=r"a dict of 'layer' and 'output'"):
+    with pytest.raises(InputError, match=r"a dict of \['layer', 'output'\]"):
         loop.run(X, {"v": torch.zeros(2, 3)})
     _, state = loop.run(X)
     with pytest.raises(InputError, match=r"output has shape \[2, 3\] and the input needs \[4, 3\]"):
