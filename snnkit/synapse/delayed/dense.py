@@ -19,6 +19,9 @@ _DENSE = {"cpu": 9e10, "cuda": 4e13}
 _TENSOR_CORES = {"tf32": 2e14, "half": 4e14}
 """The same on a GPU, where torch may use TF32, or half precision by autocast."""
 
+_DEPTHWISE = {"cpu": 3e9, "cuda": 1e12}
+"""The same of convolutions that treat every channel by itself: memory rules them."""
+
 _FOURIER = {"cpu": 8e9, "cuda": 2e12}
 """Operations a second of fast Fourier transforms and complex products."""
 
@@ -90,6 +93,8 @@ def basis(reach: int, sigma: float) -> np.ndarray:
 
 
 def _dense_rate(problem: Problem) -> float:
+    if problem.weight.shape[0] > 1:
+        return _rate(_DEPTHWISE, problem)
     if problem.x.is_cuda and (torch.is_autocast_enabled("cuda") or problem.x.itemsize == 2):
         return _TENSOR_CORES["half"]
     if problem.x.is_cuda and problem.x.dtype == torch.float32 and torch.backends.cudnn.allow_tf32:
