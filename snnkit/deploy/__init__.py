@@ -1,4 +1,4 @@
-"""Deploy: what networks cost on hardware."""
+"""Deploy: networks in a chip's integers, and what networks cost on hardware."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -8,10 +8,31 @@ if TYPE_CHECKING:
     from snnkit.deploy.estimate import EnergyReport as EnergyReport
     from snnkit.deploy.estimate import energy as energy
     from snnkit.deploy.estimate import energy_ann as energy_ann
+    from snnkit.deploy.integer import Connection as Connection
+    from snnkit.deploy.integer import Conv as Conv
+    from snnkit.deploy.integer import Dense as Dense
+    from snnkit.deploy.integer import IntegerNetwork as IntegerNetwork
+    from snnkit.deploy.integer import Population as Population
+    from snnkit.deploy.integer import Sparse as Sparse
+    from snnkit.deploy.store import load as load
+    from snnkit.deploy.store import save as save
 
-_HOMES = {"Chip": "chip", "EnergyReport": "estimate", "energy": "estimate", "energy_ann": "estimate"}
+_HOMES = {
+    "Chip": "chip",
+    "Connection": "integer",
+    "Conv": "integer",
+    "Dense": "integer",
+    "EnergyReport": "estimate",
+    "IntegerNetwork": "integer",
+    "Population": "integer",
+    "Sparse": "integer",
+    "energy": "estimate",
+    "energy_ann": "estimate",
+    "load": "store",
+    "save": "store",
+}
 
-__all__ = ["Chip", "EnergyReport", "energy", "energy_ann"]
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,7 @@
 """The inside of every file: a tree of arrays and texts in HDF5, with where it came from.
 
-The root group has the attributes `format` ("snnkit network", "snnkit recording" or "snnkit results"), `version`,
-`snnkit`, `torch` and `created` (UTC), and a text `metadata` in JSON. Each array is a dataset with the attributes
-`units` ("steps", or "1" for a plain number) and `dtype`, the type that its values stand for where HDF5 has none
+The root group has the attributes `format` ("snnkit" and what it is, such as "snnkit network"), `version`, `snnkit`,
+`torch` and `created` (UTC), and a text `metadata` in JSON. Each array is a dataset with the attributes `units` ("steps", or "1" for a plain number) and `dtype`, the type that its values stand for where HDF5 has none
 (bfloat16 is kept as float32, bool and whole spikes as uint8). Parameters also have `trainable`, 0 or 1.
 
 Reading takes nothing for granted: links, types, shapes, filters and sizes are checked before a value is read, so
@@ -33,6 +32,7 @@ KINDS = {
     "network": ("a network", "is", "snnkit.load"),
     "recording": ("a recording", "is", "snnkit.files.load_recording"),
     "results": ("results", "are", "snnkit.files.load_results"),
+    "integer network": ("an integer network", "is", "snnkit.deploy.load"),
 }
 """Kinds of file, with how to speak of each and what opens it."""
 
