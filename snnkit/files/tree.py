@@ -1,8 +1,9 @@
 """The inside of every file: a tree of arrays and texts in HDF5, with where it came from.
 
 The root group has the attributes `format` ("snnkit" and what it is, such as "snnkit network"), `version`, `snnkit`,
-`torch` and `created` (UTC), and a text `metadata` in JSON. Each array is a dataset with the attributes `units` ("steps", or "1" for a plain number) and `dtype`, the type that its values stand for where HDF5 has none
-(bfloat16 is kept as float32, bool and whole spikes as uint8). Parameters also have `trainable`, 0 or 1.
+`torch` and `created` (UTC), and a text `metadata` in JSON. Each array is a dataset with the attributes `units`
+("steps", or "1" for a plain number) and `dtype`, the type that its values stand for where HDF5 has none (bfloat16 is
+kept as float32, bool and whole spikes as uint8). Parameters also have `trainable`, 0 or 1.
 
 Reading takes nothing for granted: links, types, shapes, filters and sizes are checked before a value is read, so
 no other file is followed, no plugin loaded, and no memory taken that the file does not account for.
