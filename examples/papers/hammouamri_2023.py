@@ -24,7 +24,7 @@ from hammouamri_2023_tasks import SETTINGS, TASKS, Settings, Splits
 from hammouamri_2023_teacher import Lesson, learn
 from torch import nn
 
-from snnkit.errors import SnnkitError
+from snnkit.errors import DataError, SnnkitError
 from snnkit.files import load_results, save_results
 from snnkit.synapse import Delayed
 from snnkit.train import TrainSettings, evaluate, fit
@@ -72,6 +72,8 @@ def do(run: Run, splits: Splits, settings: Settings) -> dict[str, object]:
         batch_size=settings.batch,
         lr=settings.lr,
         delay_lr=settings.delay_lr,
+        delay_anneal=settings.delay_anneal,
+        delay_settle=settings.delay_settle,
         weight_decay=settings.weight_decay,
         schedule="onecycle",
         loss=softmax_sum if shares else settings.loss,
@@ -113,7 +115,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.table:
         from hammouamri_2023_report import write
 
-        print(write(options.out, [load_results(path) for path in sorted((options.out / "runs").glob("*.h5"))]))
+        paths = sorted((options.out / "runs").glob("*.h5"))
+        if not paths:
+            raise DataError(f"no runs in {options.out / 'runs'}; do some first: the same command without --table")
+        print(write(options.out, [load_results(path) for path in paths]))
         return 0
     (options.out / "runs").mkdir(parents=True, exist_ok=True)
     if options.task == "teacher":

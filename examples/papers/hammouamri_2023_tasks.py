@@ -28,6 +28,7 @@ class Settings:
     Args:
         hidden, layers, max_delay, tau, dropout, delayed_output: as in `Shape`.
         epochs, batch, lr, delay_lr, weight_decay: of training; the rates are the highest of their schedules.
+        delay_anneal, delay_settle: shares of training until the kernel is narrow, and until delays are whole and stay.
         loss: `softmax_sum`, the paper's, or `max`, the largest output over time.
         folds: ways to cut the data.
     """
@@ -41,6 +42,8 @@ class Settings:
     batch: int = 64
     lr: float = 5e-3
     delay_lr: float = 0.1
+    delay_anneal: float = 0.25
+    delay_settle: float = 1.0
     weight_decay: float = 1e-5
     loss: str = "softmax_sum"
     delayed_output: bool = True
@@ -54,7 +57,17 @@ class Settings:
 
 SETTINGS = {
     "motifs": Settings(
-        hidden=20, layers=1, tau=1.0, dropout=0.0, epochs=10, lr=1e-2, delay_lr=0.2, loss="max", delayed_output=False
+        hidden=20,
+        layers=1,
+        tau=1.0,
+        dropout=0.0,
+        epochs=10,
+        lr=1e-2,
+        delay_lr=0.2,
+        delay_anneal=0.6,
+        delay_settle=0.7,
+        loss="max",
+        delayed_output=False,
     ),
     "fsdd": Settings(hidden=64, folds=5),
     "espeak": Settings(hidden=64),

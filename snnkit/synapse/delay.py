@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -75,10 +76,26 @@ class Delayed(nn.Module):
         """The width that the kernel starts from, in steps: half of the window."""
         return float((self.max_delay + 1) // 2)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the delays are whole steps that stay: the kernel's width is 0."""
+        return float(self.sigma) == 0.0
+
     @torch.no_grad()
-    def anneal(self, progress: float) -> None:
-        """Set the kernel's width to that of a share of training, 0..1; training does it before every epoch."""
-        self.sigma.fill_(sigma_at(progress, start=self.widest))
+    def anneal(self, progress: float, *, until: float = 0.25) -> None:
+        """Set the kernel's width to that of a share of training, 0..1; training does it before every epoch.
+
+        Args:
+            progress: share that is done.
+            until: share after which the width stays.
+        """
+        self.sigma.fill_(sigma_at(progress, start=self.widest, until=until))
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Round the delays and set the kernel's width to 0: from here on training too has them as whole steps."""
+        self.delay.copy_(self.rounded())
+        self.sigma.zero_()
 
     @torch.no_grad()
     def constrain(self) -> None:
@@ -211,6 +228,9 @@ class Delayed(nn.Module):
         inside = delay + (delay.detach().clamp(0, self.max_delay) - delay.detach())
         if not (self.training and self.learn):
             return integer(inside.detach(), self.max_delay), None
+        if self.settled:
+            whole = integer(inside.detach(), self.max_delay)
+            return replace(whole, values=whole.values + 0 * inside.unsqueeze(-1)), None
         sigma = float(self.sigma) if self.kernel in ("gauss", "triangle") else 0.0
         return KERNELS[self.kernel](inside, self.max_delay, sigma), sigma if self.kernel == "gauss" else None
 

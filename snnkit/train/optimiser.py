@@ -41,10 +41,11 @@ def optimiser(net: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, settings: TrainSettings, progress: float) -> None:
-    """Set every group's learning rate after a share of all steps, 0..1; that of delays falls as a cosine."""
+    """Set every group's learning rate after a share of all steps, 0..1; that of delays falls until they settle."""
     lr = learning_rate(settings, progress)
+    delay_lr = settings.delay_lr * _cosine(min(1.0, progress / settings.delay_settle))
     for group in optimizer.param_groups:
-        group["lr"] = settings.delay_lr * _cosine(progress) if group.get("delays") else lr
+        group["lr"] = delay_lr if group.get("delays") else lr
 
 
 def learning_rate(settings: TrainSettings, progress: float) -> float:

@@ -182,6 +182,9 @@ class TrainSettings(_Checked):
         schedule: "cosine" lowers the learning rate to zero over all steps; "onecycle" raises it to `lr` over the first
             30 % and lowers it over the rest; "none" keeps it.
         delay_lr: learning rate of delays at the start, in steps; it falls to zero as a cosine.
+        delay_anneal: share of the epochs over which the kernel of delays narrows.
+        delay_settle: share of the epochs after which delays are rounded to whole steps and stay, while weights learn
+            on with the delays that will be deployed.
         loss: "rate", "last", "max" or "first_spike"; from Python also a function
             (y, target, lengths=None) -> scalar, the mean over the batch.
         read: how a class is read from the output: the same names, None for that of the loss.
@@ -213,6 +216,8 @@ class TrainSettings(_Checked):
     weight_decay: Annotated[float, Limits(low=0)] = 0.0
     schedule: Annotated[str, Limits(choices=("cosine", "onecycle", "none"))] = "none"
     delay_lr: Annotated[float, Limits(above=0)] = 0.1
+    delay_anneal: Annotated[float, Limits(above=0, high=1)] = 0.25
+    delay_settle: Annotated[float, Limits(above=0, high=1)] = 1.0
     loss: Annotated[Any, Limits(choices=_READINGS)] = "rate"
     read: Annotated[str | None, Limits(example="rate", choices=_READINGS)] = None
     seed: Annotated[int, Limits(low=0)] = 0

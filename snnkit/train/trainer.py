@@ -280,8 +280,12 @@ class _Training:
     def _run_epoch(self, store: Store, bar: Bar) -> None:
         at, steps = self.at, self.train.steps
         self.net.train()
+        done = len(at.history) / self.settings.epochs
         for layer in self.delayed:
-            layer.anneal(len(at.history) / self.settings.epochs)
+            if done < self.settings.delay_settle:
+                layer.anneal(done, until=self.settings.delay_anneal)
+            else:
+                layer.settle()
         since = time.monotonic() - at.seconds
         for batch in self.train.shuffled(at.epoch, start=at.batch):
             self._step(batch)

@@ -1,0 +1,77 @@
+"""Delays settle: from a share of training on they are whole steps that stay, and weights learn on with them."""
+
+import pytest
+import torch
+from torch import nn
+
+import snnkit
+from snnkit.errors import RecipeError
+from snnkit.train import TrainSettings, fit
+
+
+def _network(kernel: str = "gauss", max_delay: int = 6) -> snnkit.Network:
+    torch.manual_seed(0)
+    delays = snnkit.DelayLinear(5, 8, max_delay=max_delay, kernel=kernel)
+    return snnkit.Network(delays, snnkit.LIF(), nn.Linear(8, 3), snnkit.Readout(tau=4.0))
+
+
+def _data() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return (torch.rand(24, 12, 5, generator=generator) < 0.3).float(), torch.arange(24) % 3
+
+
+@pytest.mark.parametrize("kernel", ["gauss", "triangle", "linear", "integer"])
+def test_settled_delays_stay_and_weights_learn_on(kernel: str) -> None:
+    net, seen = _network(kernel), []
+    settings = TrainSettings(epochs=6, batch_size=8, lr=0.01, delay_lr=0.3, delay_anneal=0.3, delay_settle=0.5)
+    fit(
+        net,
+        _data(),
+        settings=settings,
+        on_epoch=lambda _: seen.append([p.detach().clone() for p in (net[0].delay, net[0].weight)]),
+    )
+    delays, weights = zip(*seen, strict=True)
+    assert not torch.equal(delays[1], delays[2])
+    assert not torch.equal(delays[2], delays[2].round())
+    for delay, before, after in zip(delays[3:], weights[2:], weights[3:], strict=False):
+        assert torch.equal(delay, delays[2].round())
+        assert not torch.equal(before, after)
+    assert net[0].settled
+
+
+def test_a_settled_layer_trains_on_what_it_evaluates() -> None:
+    layer = _network()[0]
+    x = (torch.rand(12, 4, 5) < 0.3).float()
+    assert not torch.equal(layer.train()(x), layer.eval()(x))
+    layer.settle()
+    assert torch.equal(layer.train()(x), layer.eval()(x))
+    layer.train()(x).sum().backward()
+    assert layer.weight.grad is not None and bool(layer.weight.grad.any())
+    assert layer.delay.grad is not None and not layer.delay.grad.any()
+
+
+def test_without_a_window_there_is_nothing_to_settle() -> None:
+    layer = _network(max_delay=0)[0]
+    x = torch.rand(12, 4, 5)
+    layer(x).sum().backward()
+    assert torch.equal(layer.train()(x), layer.eval()(x))
+    assert layer.delay.grad is not None and not layer.delay.grad.any()
+
+
+def test_annealing_ends_where_it_is_told() -> None:
+    layer = snnkit.DelayLinear(2, 2, max_delay=24)
+    widths = []
+    for done in (0.0, 0.3, 0.599, 0.6, 1.0):
+        layer.anneal(done, until=0.6)
+        widths.append(float(layer.sigma))
+    assert widths[0] == 12.0
+    assert widths[1] == pytest.approx((12.0 * 0.23) ** 0.5)
+    assert widths[2] > widths[3] == pytest.approx(0.23)
+    assert widths[4] == widths[3]
+
+
+@pytest.mark.parametrize("name", ["delay_anneal", "delay_settle"])
+def test_shares_are_checked(name: str) -> None:
+    for value in (0.0, 1.5):
+        with pytest.raises(RecipeError, match=rf"\[train\] {name} is {value}; needed is"):
+            TrainSettings(**{name: value})
