@@ -7,6 +7,7 @@ from torch import nn
 import snnkit
 from snnkit.errors import RecipeError
 from snnkit.train import TrainSettings, fit
+from snnkit.train.history import Epoch
 
 
 def _network(kernel: str = "gauss", max_delay: int = 6) -> snnkit.Network:
@@ -24,12 +25,12 @@ def _data() -> tuple[torch.Tensor, torch.Tensor]:
 def test_settled_delays_stay_and_weights_learn_on(kernel: str) -> None:
     net, seen = _network(kernel), []
     settings = TrainSettings(epochs=6, batch_size=8, lr=0.01, delay_lr=0.3, delay_anneal=0.3, delay_settle=0.5)
-    fit(
-        net,
-        _data(),
-        settings=settings,
-        on_epoch=lambda _: seen.append([p.detach().clone() for p in (net[0].delay, net[0].weight)]),
-    )
+
+    def keep(_: Epoch) -> None:
+        seen.append((layer.delay.detach().clone(), layer.weight.detach().clone()))
+
+    layer = net[0]
+    fit(net, _data(), settings=settings, on_epoch=keep)
     delays, weights = zip(*seen, strict=True)
     assert not torch.equal(delays[1], delays[2])
     assert not torch.equal(delays[2], delays[2].round())
@@ -70,8 +71,9 @@ def test_annealing_ends_where_it_is_told() -> None:
     assert widths[4] == widths[3]
 
 
-@pytest.mark.parametrize("name", ["delay_anneal", "delay_settle"])
-def test_shares_are_checked(name: str) -> None:
-    for value in (0.0, 1.5):
-        with pytest.raises(RecipeError, match=rf"\[train\] {name} is {value}; needed is"):
-            TrainSettings(**{name: value})
+@pytest.mark.parametrize("value", [0.0, 1.5])
+def test_shares_are_checked(value: float) -> None:
+    with pytest.raises(RecipeError, match=rf"\[train\] delay_anneal is {value}; needed is"):
+        TrainSettings(delay_anneal=value)
+    with pytest.raises(RecipeError, match=rf"\[train\] delay_settle is {value}; needed is"):
+        TrainSettings(delay_settle=value)
