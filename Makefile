@@ -7,7 +7,7 @@ SHELL := /bin/bash
 python := $(VENV)/bin/python
 pip := $(python) -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint lava clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed-dev
 	@$(python) -m ruff format --check .
 	@echo "== pyright"
 	@$(python) -m pyright --pythonpath $(python)
+
+lava:
+	@$(if $(PYTHON),$(PYTHON),python3) hardware/lava/build.py $(SNNKIT_LAVA)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis

@@ -17,6 +17,12 @@ def data_root() -> Path | None:
     return Path(root) if root else None
 
 
+def lava_environment() -> Path | None:
+    """Return the folder of the Python 3.10 environment with Lava (`SNNKIT_LAVA`), or None where it is not set."""
+    folder = os.environ.get("SNNKIT_LAVA")
+    return Path(folder) if folder else None
+
+
 def check_finite() -> bool:
     """Return whether CPU runs refuse NaN and infinite states (`SNNKIT_CHECK_FINITE`, on unless `0`)."""
     return os.environ.get("SNNKIT_CHECK_FINITE", "1") != "0"

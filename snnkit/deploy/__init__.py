@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snnkit.deploy import lava as lava
     from snnkit.deploy.chip import Chip as Chip
     from snnkit.deploy.estimate import EnergyReport as EnergyReport
     from snnkit.deploy.estimate import energy as energy
@@ -32,11 +33,16 @@ _HOMES = {
     "save": "store",
 }
 
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+_MODULES = ("lava",)
+"""Modules of their own, imported when they are named."""
+
+__all__ = sorted((*_HOMES, *_MODULES))  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for, so that reading a card does not import torch."""
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,145 @@
+"""Run integer networks, and files of NetX, on Lava's own models."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snnkit.deploy import store
+from snnkit.deploy.emulator.inputs import check_input, check_names
+from snnkit.deploy.integer import INPUT, IntegerNetwork, State
+from snnkit.deploy.lava.job import answers
+from snnkit.errors import InputError
+
+TIMEOUT = 600.0
+"""Seconds that a run may take unless told otherwise."""
+
+
+def run(
+    chip: IntegerNetwork | str | Path, x: Tensor, *, timeout: float = TIMEOUT, hardware: bool = False
+) -> tuple[Tensor, State]:
+    """Run an integer network on Lava's fixed-point models, as `IntegerNetwork.run` runs it on the emulator.
+
+    The samples of a batch follow one another in one simulation, each from a fresh state.
+
+    Args:
+        chip: what `snnkit.deploy.quantise` returns, or a file of `snnkit.deploy.save`.
+        x: input [T, B, features…]: 0 and 1, or whole numbers where connections are graded; of any type.
+        timeout: seconds after which the simulation is ended.
+        hardware: whether to run on Loihi 2, which needs lava-loihi in the worker's environment.
+    Returns:
+        Spikes of the last population [T, B, features…], uint8, and the state after the last step, each as the
+        emulator has them.
+    Raises:
+        MissingPackageError: there is no Lava environment; the message says how to build it.
+        BackendError: Lava failed, with its traceback, or did not finish in time.
+        InputError: an input that does not fit.
+
+    Example:
+        >>> spikes, state = snnkit.deploy.lava.run(chip, x)
+    """
+    network = chip if isinstance(chip, IntegerNetwork) else store.load(chip)
+    traces, state = simulate(network, x, [network.output.name], timeout=timeout, hardware=hardware)
+    return traces[network.output.name], state
+
+
+def record(
+    chip: IntegerNetwork | str | Path, x: Tensor, names: Sequence[str] | None = None, *, timeout: float = TIMEOUT
+) -> dict[str, Tensor]:
+    """Run on Lava and return what happened inside, as `IntegerNetwork.record` does.
+
+    Args:
+        chip, x, timeout: as for `run`.
+        names: populations for their spikes, uint8; with `.u` or `.v` behind, for their state after each step, int32;
+            all if None.
+    Returns:
+        Name to sequence [T, B, features…].
+    """
+    network = chip if isinstance(chip, IntegerNetwork) else store.load(chip)
+    if names is None:
+        names = [f"{population.name}{part}" for population in network.populations for part in ("", ".u", ".v")]
+    return simulate(network, x, names, timeout=timeout)[0]
+
+
+def simulate(
+    chip: IntegerNetwork, x: Tensor, names: Sequence[str], *, timeout: float = TIMEOUT, hardware: bool = False
+) -> tuple[dict[str, Tensor], State]:
+    """Run on Lava; return what `names` ask for, and the last state."""
+    check_input(chip, x)
+    check_names(chip, names)
+    _check_connected(chip)
+    job = {"kind": "network", "network": "chip.h5", "record": list(dict.fromkeys(names)), "hardware": hardware}
+    with tempfile.TemporaryDirectory(prefix="snnkit-lava-") as name:
+        store.save(chip, Path(name) / "chip.h5")
+        with answers(job, {"chip.h5": Path(name) / "chip.h5"}, by_sample(x), timeout=timeout) as folder:
+            shapes = {population.name: population.shape for population in chip.populations}
+            traces = {name: _trace(folder, name, shapes) for name in names}
+            parts = {p.name: ("u", "v") for p in chip.populations} | {c.name: ("pending",) for c in chip.connections}
+            state = {
+                name: {part: torch.from_numpy(np.load(folder / f"last {name}.{part}.npy")) for part in found}
+                for name, found in parts.items()
+            }
+    return traces, state
+
+
+def run_netx(
+    path: str | Path,
+    x: Tensor,
+    *,
+    timeout: float = TIMEOUT,
+    reset_interval: int | None = None,
+    reset_offset: int = 0,
+) -> Tensor:
+    """Run a `.net` file as NetX of lava-dl reads it, on Lava's fixed-point models.
+
+    Args:
+        path: a `.net` file, such as `snnkit.deploy.netx.save` writes.
+        x: input [T, B, features…] of spikes, features in torch's order.
+        timeout: seconds after which the simulation is ended.
+        reset_interval: steps between two resets of u and v by NetX itself; where it is given, the samples of a batch
+            are not kept apart in any other way.
+        reset_offset: steps by which these resets come later.
+    Returns:
+        Spikes of the last layer [T, B, neurons], uint8, neurons in torch's order.
+    Raises:
+        MissingPackageError: there is no Lava environment.
+        BackendError: NetX refused the file, Lava failed, or it did not finish in time.
+    """
+    options = {} if reset_interval is None else {"reset_interval": reset_interval, "reset_offset": reset_offset}
+    job = {"kind": "netx", "network": "chip.net", "options": options}
+    if not isinstance(x, Tensor) or x.ndim < 3 or 0 in x.shape:
+        raise InputError("NetX needs a tensor [T, B, features…] of spikes")
+    with answers(job, {"chip.net": Path(path)}, by_sample(x), timeout=timeout) as folder:
+        spikes = np.load(folder / "trace output.npy")
+    return torch.from_numpy(spikes.astype(np.uint8)).transpose(0, 1).contiguous()
+
+
+def by_sample(x: Tensor) -> np.ndarray:
+    """Return an input [T, B, features…] as [B, T, features], int32."""
+    return np.ascontiguousarray(x.flatten(2).transpose(0, 1).cpu().numpy().astype(np.int32))
+
+
+def _trace(folder: Path, name: str, shapes: dict[str, tuple[int, ...]]) -> Tensor:
+    values = torch.from_numpy(np.load(folder / f"trace {name}.npy")).transpose(0, 1)
+    if name not in shapes:
+        return values.reshape(*values.shape[:2], *shapes[name.rpartition(".")[0]]).contiguous()
+    return values.reshape(*values.shape[:2], *shapes[name]).to(torch.uint8).contiguous()
+
+
+def _check_connected(chip: IntegerNetwork) -> None:
+    """Raise InputError for a network that falls apart: Lava runs what is connected to the last population."""
+    found, rest = {chip.output.name}, list(chip.connections)
+    while True:
+        touching = [c for c in rest if c.source in found or c.target in found]
+        if not touching:
+            break
+        found |= {name for c in touching for name in (c.source, c.target)}
+        rest = [c for c in rest if c not in touching]
+    apart = [population.name for population in chip.populations if population.name not in found - {INPUT}]
+    if apart:
+        raise InputError(f"Lava runs networks that are connected, and {', '.join(apart)} is connected to no answer")
