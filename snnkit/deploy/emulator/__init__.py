@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from snnkit.deploy.emulator import reference
+from snnkit.deploy.emulator import cpu, reference
 from snnkit.deploy.emulator.inputs import check_input, check_names, check_state
 from snnkit.deploy.integer import IntegerNetwork, State
 from snnkit.errors import BackendError, nearest
@@ -23,4 +23,8 @@ def run(
     check_input(chip, x)
     check_names(chip, names)
     state = check_state(chip, x, state)
-    return reference.run(chip, x, state, names)
+    if backend == "reference" or (backend == "auto" and cpu.order(chip) is None):
+        return reference.run(chip, x, state, names)
+    if cpu.order(chip) is None:
+        raise BackendError("the populations are connected in a loop of several; type backend='reference'")
+    return cpu.run(chip, x, state, names)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from string import Template
 
+from snnkit.deploy.emulator.rule import RULE
+
 _TEXT = Template("""\
 /* The low 32 bits, signed. */
 $inline int32_t low32(uint32_t value)
@@ -54,15 +56,25 @@ $inline int32_t sum24(uint32_t total)
     return low > 8388607 ? low - 16777216 : low;
 }
 
-/* One step of one neuron: what arrived moves the current, that the membrane, and 1 is returned where it fires. */
-$inline int neuron_step(int32_t *u, int32_t *v, int32_t arrived, int32_t du, int32_t dv, int32_t bias, int32_t vth)
+$inline int32_t times64(int32_t a)
 {
-    const int32_t current = wrap24(add(decay(*u, du + 1), low32((uint32_t)arrived << 6)));
-    const int32_t membrane = clip_v(add(add(decay(*v, dv), current), bias));
-    const int fired = membrane > vth * 64;
-    *u = current;
-    *v = fired ? 0 : membrane;
-    return fired;
+    return low32((uint32_t)a << 6);
+}
+
+$inline int32_t fires(int32_t v, int32_t vth)
+{
+    return v > vth * 64;
+}
+
+/* One step of one neuron, moving its current and membrane; 1 is returned where it fires. */
+$inline int32_t neuron_step(
+    int32_t *current, int32_t *membrane, int32_t a, int32_t du, int32_t dv, int32_t bias, int32_t vth)
+{
+    int32_t u = *current, v = *membrane, s;
+$rule
+    *current = u;
+    *membrane = v;
+    return s;
 }
 """)
 
@@ -73,7 +85,7 @@ def helpers(inline: str = "static inline") -> str:
     Args:
         inline: what stands before each function, such as `__device__ __forceinline__`.
     Returns:
-        The text of `low32`, `add`, `decay`, `wrap24`, `clip_v`, `shift`, `sum24` and `neuron_step`; a bias is given
-        already multiplied by its power of 2.
+        The text of the functions that `rule.RULE` calls, of `shift` and `sum24` for sums of weights, and of
+        `neuron_step`.
     """
-    return _TEXT.substitute(inline=inline)
+    return _TEXT.substitute(inline=inline, rule="\n".join(f"    {line};" for line in RULE))
