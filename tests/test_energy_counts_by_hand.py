@@ -342,7 +342,7 @@ NET = snnkit.Network(nn.Linear(3, 2), LIF())
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: deploy.energy(NET, every(2, 1, 3), chip="loihi"), r"no chip 'loihi'; did you mean 'loihi1'\?; known"),
+        (lambda: deploy.energy(NET, every(2, 1, 3), chip="lohi1"), r"no chip 'lohi1'; did you mean 'loihi1'\?; known"),
         (lambda: deploy.energy(NET, every(2, 1, 3), precision="fp23"), r"no precision 'fp23'; did you mean 'fp32'\?"),
         (lambda: deploy.energy(NET, every(2, 3)), r"energy got shape \[2, 3\] and needs \[T, B, features…\]"),
         (

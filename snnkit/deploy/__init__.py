@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snnkit.deploy import lava as lava
+    from snnkit.deploy.capacity import FitReport as FitReport
+    from snnkit.deploy.capacity import fit as fit
     from snnkit.deploy.chip import Chip as Chip
     from snnkit.deploy.estimate import EnergyReport as EnergyReport
     from snnkit.deploy.estimate import energy as energy
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from snnkit.deploy.integer import IntegerNetwork as IntegerNetwork
     from snnkit.deploy.integer import Population as Population
     from snnkit.deploy.integer import Sparse as Sparse
+    from snnkit.deploy.quantisation.quantise import Emulated as Emulated
+    from snnkit.deploy.quantisation.quantise import quantise as quantise
+    from snnkit.deploy.quantisation.quantise import quantise_report as quantise_report
+    from snnkit.deploy.quantisation.report import QuantisationReport as QuantisationReport
     from snnkit.deploy.store import load as load
     from snnkit.deploy.store import save as save
 
@@ -23,13 +29,19 @@ _HOMES = {
     "Connection": "integer",
     "Conv": "integer",
     "Dense": "integer",
+    "Emulated": "quantisation.quantise",
     "EnergyReport": "estimate",
+    "FitReport": "capacity",
     "IntegerNetwork": "integer",
     "Population": "integer",
+    "QuantisationReport": "quantisation.report",
     "Sparse": "integer",
     "energy": "estimate",
     "energy_ann": "estimate",
+    "fit": "capacity",
     "load": "store",
+    "quantise": "quantisation.quantise",
+    "quantise_report": "quantisation.quantise",
     "save": "store",
 }
 

@@ -1,4 +1,4 @@
-"""What a chip's card says: what its operations cost, and how each figure is known."""
+"""What a chip's card says: what its operations cost and what fits on it, and how each figure is known."""
 
 from __future__ import annotations
 
@@ -12,6 +12,31 @@ from snnkit.errors import DataError, InputError, nearest
 
 UNITS = {"pJ": 1e-12, "mW": 1e-3}
 HOW = ("measured", "simulated", "estimated")
+KINDS = ("hard", "soft")
+"""A hard limit is the chip's; a soft one is reported, inferred or a convention, and what exceeds it may still run."""
+
+LIMITS = {
+    "cores_per_chip": "cores",
+    "neurons_per_chip": "neurons",
+    "synapses_per_chip": "synapses",
+    "neurons_per_core": "neurons",
+    "synapse_bits_per_core": "bits",
+    "input_axons_per_core": "axons",
+    "output_axons_per_core": "axons",
+    "accumulators_per_core": "neurons times delay slots",
+    "decay_profiles_per_core": "pairs of decays",
+    "threshold_profiles_per_core": "thresholds",
+    "synapse_formats_per_core": "formats",
+    "delay": "steps",
+    "weight_bits": "bits, the sign among them",
+    "weight_exponent": "of 2",
+    "decay_u": "of 4096",
+    "decay_v": "of 4096",
+    "threshold": "times 64",
+    "bias": "before its exponent",
+    "bias_exponent": "of 2",
+}
+"""Limits that a card may state, and what their numbers count."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +55,25 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """The lowest and highest number that a chip takes, whether that is hard or soft, and the source."""
+
+    low: int
+    high: int
+    kind: str
+    source: str
+
+    def holds(self, least: int, most: int) -> bool:
+        """Return whether numbers from `least` to `most` are within it."""
+        return self.low <= least and most <= self.high
+
+
+@dataclass(frozen=True)
 class Chip:
     """A chip as declared in `hardware/<chip>/spec.toml`.
 
-    `costs` maps a precision to operations and what one costs; the first precision is the default.
+    `costs` maps a precision to operations and what one costs; the first precision is the default. `limits` maps
+    names of `LIMITS` to what fits.
     """
 
     name: str
@@ -43,9 +83,15 @@ class Chip:
     notes: str
     costs: Mapping[str, Mapping[str, Figure]]
     power: Mapping[str, Figure]
+    limits: Mapping[str, Limit]
 
     def at(self, precision: str | None = None) -> tuple[str, Mapping[str, Figure]]:
         """Return a precision, the card's first if none is given, and its costs; raises InputError if unknown."""
+        if not self.costs:
+            raise InputError(
+                f"{self.name} has no energy costs: none have been published; use chip='loihi1', whose figures are a "
+                "lower bound for an older chip, or chip='cmos45'"
+            )
         chosen = next(iter(self.costs)) if precision is None else precision
         if chosen not in self.costs:
             known = ", ".join(self.costs)
@@ -88,18 +134,38 @@ def read(name: str | Path) -> Chip:
 def _chip(table: Mapping[str, Any], where: str) -> Chip:
     """Return the chip that a table describes."""
     text = ("name", "title", "node", "citation", "notes")
-    cards.check(table, dict.fromkeys(text, str) | {"costs": dict, "power": dict}, where, optional=("notes", "power"))
-    if not table["costs"]:
-        raise DataError(f"{where} has no costs; at least one precision is needed")
+    tables = ("costs", "power", "limits")
+    known: dict[str, type] = {**dict.fromkeys(text, str), **dict.fromkeys(tables, dict)}
+    cards.check(table, known, where, optional=("notes", *tables))
+    if not table.get("costs") and not table.get("limits"):
+        raise DataError(f"{where} has no costs; at least one precision is needed, or limits")
     costs = {
         precision: _figures(figures, "pJ", f"{where}: costs.{precision}")
-        for precision, figures in table["costs"].items()
+        for precision, figures in table.get("costs", {}).items()
     }
     for precision, figures in costs.items():
         if "accumulate" not in figures or not {"neuron_update", "state_update"} & set(figures):
             raise DataError(f"{where}: costs.{precision} needs accumulate, and neuron_update or state_update")
     power = _figures(table.get("power", {}), "mW", f"{where}: power")
-    return Chip(**{key: table.get(key, "") for key in text}, costs=costs, power=power)
+    limits = _limits(table.get("limits", {}), f"{where}: limits")
+    return Chip(**{key: table.get(key, "") for key in text}, costs=costs, power=power, limits=limits)
+
+
+def _limits(table: Mapping[str, Any], where: str) -> dict[str, Limit]:
+    """Return the limits of a table."""
+    cards.check(table, dict.fromkeys(LIMITS, dict), where, optional=tuple(LIMITS))
+    return {name: _limit(limit, f"{where}.{name}") for name, limit in table.items()}
+
+
+def _limit(table: Mapping[str, Any], where: str) -> Limit:
+    """Return the limit that a table describes."""
+    cards.check(table, {"low": int, "high": int, "kind": str, "source": str}, where, optional=("low",))
+    if table["kind"] not in KINDS:
+        raise DataError(f"{where} has kind = {table['kind']!r}{nearest(table['kind'], KINDS)}; known: hard, soft")
+    low = table.get("low", 0)
+    if low > table["high"] or not table["source"]:
+        raise DataError(f"{where} needs a highest number of at least {low}, and a source")
+    return Limit(low, table["high"], table["kind"], table["source"])
 
 
 def _figures(table: Mapping[str, Any], unit: str, where: str) -> dict[str, Figure]:
