@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from snnkit.deploy.quantisation.quantise import quantise as quantise
     from snnkit.deploy.quantisation.quantise import quantise_report as quantise_report
     from snnkit.deploy.quantisation.report import QuantisationReport as QuantisationReport
+    from snnkit.deploy.quantisation.quantise import Emulated as Emulated
+    from snnkit.deploy.quantisation.quantise import quantise as quantise
+    from snnkit.deploy.quantisation.quantise import quantise_report as quantise_report
+    from snnkit.deploy.quantisation.report import QuantisationReport as QuantisationReport
     from snnkit.deploy.store import load as load
     from snnkit.deploy.store import save as save
 
@@ -30,10 +34,12 @@ _HOMES = {
     "Conv": "integer",
     "Dense": "integer",
     "Emulated": "quantisation.quantise",
+    "Emulated": "quantisation.quantise",
     "EnergyReport": "estimate",
     "FitReport": "capacity",
     "IntegerNetwork": "integer",
     "Population": "integer",
+    "QuantisationReport": "quantisation.report",
     "QuantisationReport": "quantisation.report",
     "Sparse": "integer",
     "energy": "estimate",
@@ -41,6 +47,8 @@ _HOMES = {
     "fit": "capacity",
     "load": "store",
     "quantise": "quantisation.quantise",
+    "quantise": "quantisation.quantise",
+    "quantise_report": "quantisation.quantise",
     "quantise_report": "quantisation.quantise",
     "save": "store",
 }

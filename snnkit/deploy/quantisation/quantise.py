@@ -1,0 +1,210 @@
+"""Quantise a trained network: from real numbers to a chip's integers, with a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkit.deploy.integer import IntegerNetwork, Population
+from snnkit.deploy.quantisation.grid import Rounded, rounded
+from snnkit.deploy.quantisation.lowering import Stage, approximated, check_approximations, lower
+from snnkit.deploy.quantisation.report import Layer, QuantisationReport, described
+from snnkit.deploy.quantisation.search import Chosen, Seen, choose
+from snnkit.errors import InputError, nearest
+from snnkit.network import Network
+from snnkit.train.losses import check_target, predictions
+
+TARGETS = ("loihi1", "loihi2")
+"""Chips with this arithmetic."""
+
+BITS = (4, 5, 6, 7, 8)
+"""How many bits a weight may have."""
+
+_GRADED = 2**15
+
+
+def quantise(
+    net: Network,
+    target: str = "loihi2",
+    *,
+    calibration: Tensor,
+    bits: int = 8,
+    approximate: Collection[str] = (),
+) -> IntegerNetwork:
+    """Return a trained network in the integers of a chip.
+
+    The network is evaluated as `net.eval()` would, and not changed. Batch normalisation and average pooling go into
+    weights, delays are rounded; each layer's scale is chosen on calibration data, so that what it answers on the chip
+    is closest to what it answers in the network. What the chip cannot do is refused, by name.
+
+    Args:
+        net: of spiking layers with hard reset, connections between them, and a `Readout` or spiking layer at the end.
+        target: `loihi1` or `loihi2`; both compute alike.
+        calibration: input [T, B, features…] as in use: 0 and 1, or whole numbers.
+        bits: of a weight, 4..8.
+        approximate: names of what may differ: `hard_reset` where the network subtracts the threshold, `clamp_delays`.
+    Returns:
+        An integer network: `chip.run(x)` computes as the chip does, `chip(x)` answers as the network.
+    Raises:
+        InputError: a layer that the chip cannot have, calibration data that are no spikes, an unknown name.
+
+    Example:
+        >>> net = snnkit.Network(nn.Linear(8, 4), snnkit.LIF(reset="hard"))
+        >>> x = (torch.rand(10, 16, 8) < 0.3).float()
+        >>> chip = quantise(net, target="loihi2", calibration=x)
+        >>> bool(((chip(x) - net(x)).abs().mean() < 0.05))
+        True
+
+    Source: Davies et al., Loihi, IEEE Micro 2018; the fixed-point models of lava-nc 0.10.
+    """
+    return quantise_report(net, target, calibration=calibration, bits=bits, approximate=approximate, labels=None).chip
+
+
+def quantise_report(
+    net: Network,
+    target: str = "loihi2",
+    *,
+    calibration: Tensor,
+    bits: int = 8,
+    approximate: Collection[str] = (),
+    labels: Tensor | None = None,
+) -> QuantisationReport:
+    """Quantise as `quantise` does; return the chip with what became of each layer on the calibration data.
+
+    Args:
+        net, target, calibration, bits, approximate: as for `quantise`.
+        labels: the class of each sample [B], for the accuracy of outputs averaged over time.
+
+    Example:
+        >>> net = snnkit.Network(nn.Linear(8, 4), snnkit.IF(reset="hard"))
+        >>> report = quantise_report(net, calibration=(torch.rand(10, 16, 8) < 0.3).float())
+        >>> report.layers[0].clipped
+        0.0
+    """
+    names = (approximate,) if isinstance(approximate, str) else tuple(approximate)
+    _check(net, target, calibration, bits, names)
+    x = calibration.detach().cpu().float()
+    original = approximated(net, ()).cpu().eval()
+    used = approximated(original, names)
+    stages = lower(used, x.shape[2:])
+    chosen, made = _rounded(stages, used.record(x), x, bits)
+    last = stages[-1]
+    chip = IntegerNetwork(
+        inputs=tuple(x.shape[2:]),
+        populations=tuple(part for one in made for part in (*one.extra, one.population)),
+        connections=tuple(part for one in made for part in one.connections),
+        read="v" if last.theta is None else "spikes",
+        target=target,
+        scale=made[-1].scale,
+    )
+    traces = original.record(x)
+    layers = tuple(
+        _layer(stage, one, found, traces[stage.name]) for stage, one, found in zip(stages, made, chosen, strict=True)
+    )
+    accuracy = _accuracy(traces[last.name], chosen[-1].answer, labels)
+    return QuantisationReport(chip, bits, names, layers, x.shape[1], *accuracy)
+
+
+class Emulated(nn.Module):
+    """An integer network where a torch module is expected, such as in `snnkit.train.evaluate`.
+
+    Args:
+        chip: what `quantise` returns.
+
+    Example:
+        >>> net = snnkit.Network(nn.Linear(8, 4), snnkit.IF(reset="hard"))
+        >>> x = (torch.rand(10, 16, 8) < 0.3).float()
+        >>> Emulated(quantise(net, calibration=x))(x).shape
+        torch.Size([10, 16, 4])
+    """
+
+    def __init__(self, chip: IntegerNetwork) -> None:
+        super().__init__()
+        self.chip = chip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the chip answers to x [T, B, features…], in step with the network that it was made from."""
+        y = self.chip(x)
+        return y.flatten(2)
+
+
+def _check(net: Any, target: Any, x: Any, bits: Any, approximate: tuple[str, ...]) -> None:
+    if not isinstance(net, Network):
+        raise InputError(f"quantise takes a snnkit.Network, not {type(net).__name__}; type snnkit.Network(*layers)")
+    if target not in TARGETS:
+        raise InputError(f"no target {target!r}{nearest(str(target), TARGETS)}; known: {', '.join(TARGETS)}")
+    if bits not in BITS:
+        raise InputError(f"bits is {bits!r}; weights have {BITS[0]} to {BITS[-1]}")
+    check_approximations(approximate)
+    if not isinstance(x, Tensor) or x.ndim < 3 or x.numel() == 0:
+        came = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(f"calibration is {came}; a tensor [T, B, features…] of spikes is needed")
+    whole = x.detach().double()
+    if not bool(((whole == whole.round()) & (whole.abs() <= _GRADED)).all()):
+        raise InputError(
+            f"calibration holds numbers from {float(whole.min()):g} to {float(whole.max()):g}; chips take spikes, 0 "
+            f"and 1, or whole numbers up to {_GRADED}: encode it, such as by snnkit.encode.rate or latency"
+        )
+
+
+def _rounded(
+    stages: tuple[Stage, ...], traces: dict[str, Tensor], x: Tensor, bits: int
+) -> tuple[list[Chosen], list[Rounded]]:
+    """Choose the scale of one population after the other, each given what those before answer on the chip."""
+    graded = bool(((x != 0) & (x != 1)).any())
+    chosen: list[Chosen] = []
+    made: list[Rounded] = []
+    source = arrived = x
+    for late, stage in enumerate(stages, start=1):
+        zero = torch.from_numpy(stage.zero).float()
+        membrane = traces[f"{stage.name}.v"] - (zero if zero.ndim == 0 else zero.view(stage.shape))
+        seen = Seen(source, arrived, traces[stage.name], membrane, graded and late == 1)
+        found = choose(stage, seen, bits=bits)
+        made.append(rounded(stage, found.scale, bits=bits, late=late, limit=found.limit, graded=graded))
+        chosen.append(found)
+        source, arrived = found.answer, traces[stage.name]
+    return chosen, made
+
+
+def _layer(stage: Stage, made: Rounded, found: Chosen, wanted: Tensor) -> Layer:
+    count = len(stage.links)
+    got, wanted = found.answer.double(), wanted.double()
+    if stage.theta is None:
+        rates = math.nan, math.nan
+        difference = (got - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
+    else:
+        rates = float(wanted.mean()), float(got.mean())
+        difference = (got != wanted).sum() / wanted.sum()
+    population: Population = made.population
+    return Layer(
+        stage.name,
+        stage.kind,
+        population.size,
+        tuple(described(connection) for connection in made.connections[:count]),
+        max(made.used[:count]),
+        _share(made, count),
+        found.peak,
+        *rates,
+        float(difference.nan_to_num(0.0)),
+    )
+
+
+def _share(made: Rounded, count: int) -> float:
+    sizes = [int((c.synapses.weight != 0).sum()) for c in made.connections[:count]]
+    return sum(s * c for s, c in zip(sizes, made.clipped, strict=False)) / max(1, sum(sizes))
+
+
+def _accuracy(y: Tensor, answer: Tensor, labels: Tensor | None) -> tuple[float | None, float | None, float]:
+    """Return the accuracy of the network and of the chip, and how often they agree."""
+    y, answer = y.flatten(2), answer.flatten(2)
+    before, after = predictions(y), predictions(answer)
+    agreement = float((before == after).double().mean())
+    if labels is None:
+        return None, None, agreement
+    check_target(labels, y.shape[1], y.shape[2])
+    right = [float((named == labels.cpu()).double().mean()) for named in (before, after)]
+    return right[0], right[1], agreement
