@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
-from snnkit.deploy.emulator import cpu, reference
+from snnkit.codegen.backends import resolve
+from snnkit.deploy.emulator import cpu, cuda, reference
 from snnkit.deploy.emulator.inputs import check_input, check_names, check_state
 from snnkit.deploy.integer import IntegerNetwork, State
 from snnkit.errors import BackendError, nearest
@@ -22,9 +24,21 @@ def run(
         raise BackendError(f"no backend {backend!r}{nearest(backend, BACKENDS)}; known: {', '.join(BACKENDS)}")
     check_input(chip, x)
     check_names(chip, names)
-    state = check_state(chip, x, state)
-    if backend == "reference" or (backend == "auto" and cpu.order(chip) is None):
-        return reference.run(chip, x, state, names)
-    if cpu.order(chip) is None:
-        raise BackendError("the populations are connected in a loop of several; type backend='reference'")
-    return cpu.run(chip, x, state, names)
+    return _runner(chip, x, backend)(chip, x, check_state(chip, x, state), names)
+
+
+def _runner(chip: IntegerNetwork, x: Tensor, backend: str) -> Callable[..., tuple[dict[str, Tensor], State]]:
+    """Return the function of the backend that runs; raises BackendError where one that is asked for cannot."""
+    chosen, _ = resolve(backend, x.device, torch.float32)
+    if chosen == "cuda":
+        return cuda.run
+    if chosen == "reference":
+        return reference.run
+    if cpu.order(chip) is not None:
+        return cpu.run
+    if backend == "auto":
+        return reference.run
+    raise BackendError(
+        "backend 'cpu' takes no loops of several populations, nor two connections from one to itself; "
+        "type backend='auto' for the reference"
+    )

@@ -191,7 +191,9 @@ def synapses(connection: Connection) -> tuple[np.ndarray, np.ndarray, np.ndarray
     place = delay.astype(np.int64) * part.n_outputs + output
     sequence = np.lexsort((place, source))
     start = np.searchsorted(source[sequence], np.arange(part.n_inputs + 1))
-    return start, place[sequence].astype(np.int32), weight[sequence]
+    # No places at all would mean that they follow each other, so where there is no synapse one is given that none uses.
+    spare = np.zeros(0 if len(sequence) else 1, np.int32)
+    return start, np.append(place[sequence].astype(np.int32), spare), np.append(weight[sequence], spare)
 
 
 def _convolve(connection: Connection, inputs: np.ndarray, arrived: np.ndarray, tail: np.ndarray) -> None:
