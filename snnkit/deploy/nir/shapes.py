@@ -1,0 +1,83 @@
+"""What a step of a network looks like between its layers."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from snnkit.errors import InputError
+from snnkit.network import Network
+from snnkit.spiking import Spiking
+from snnkit.synapse import Delayed, DelayLinear, Recurrent
+
+Shape = tuple[int, ...]
+"""Features of one step of one sample, such as (128,) or (16, 8, 8)."""
+
+_LARGEST = 1 << 28
+_SILENT = (nn.Dropout, nn.Identity)
+
+
+def layers(net: nn.Module, within: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the layers of a network in order, those of networks within it in their place; dropout is left out."""
+    for name, module in net.named_children():
+        inner = f"{within}{name}"
+        if isinstance(module, Network | nn.Sequential):
+            yield from layers(module, f"{inner}.")
+        elif not isinstance(module, _SILENT):
+            yield inner, module
+
+
+def first_shape(net: nn.Module, shape: Shape | None) -> Shape:
+    """Return the shape of the input: as given, or that of the first layer's weights.
+
+    Raises:
+        InputError: the first layer does not tell it.
+    """
+    if shape is not None:
+        return tuple(int(size) for size in shape)
+    for _, module in layers(net):
+        inner = module.layer if isinstance(module, Recurrent) else module
+        if isinstance(inner, nn.Linear):
+            return (inner.in_features,)
+        if isinstance(inner, DelayLinear):
+            return (inner.n_inputs,)
+        if isinstance(inner, Spiking):
+            widest = max((value.shape for value in inner.values().values()), key=len, default=())
+            if len(widest) > 0:
+                return tuple(widest)
+        break
+    raise InputError("the first layer does not tell the shape of the input; give it, such as shape=(2, 34, 34)")
+
+
+def after(module: nn.Module, shape: Shape, name: str) -> Shape:
+    """Return the shape after a layer, without running it on memory.
+
+    Raises:
+        InputError: the layer does not take this shape, or the result is larger than what can be run.
+    """
+    try:
+        if isinstance(module, Spiking | Recurrent):
+            layer = module.layer if isinstance(module, Recurrent) else module
+            for value in layer.values().values():
+                value.expand(shape)
+            result = shape
+        elif isinstance(module, DelayLinear):
+            if shape != (module.n_inputs,):
+                raise RuntimeError
+            result = (module.n_outputs,)
+        elif isinstance(module, Delayed):
+            raise TypeError
+        else:
+            with torch.no_grad():
+                light = copy.deepcopy(module).to("meta").eval()
+                result = tuple(light(torch.empty((1, *shape), device="meta")).shape[1:])
+    except (RuntimeError, ValueError, IndexError, NotImplementedError):
+        kind = type(module).__name__
+        raise InputError(f"layer {name!r} ({kind}) does not take inputs of shape {list(shape)}") from None
+    if math.prod(result) > _LARGEST:
+        raise InputError(f"layer {name!r} gives {math.prod(result):,} features; at most {_LARGEST:,} are read")
+    return result
