@@ -64,6 +64,8 @@ class Weights:
 class Scale(nn.Module):
     """Multiplication of every feature by a number of its own."""
 
+    factor: Tensor
+
     def __init__(self, factor: Tensor) -> None:
         super().__init__()
         self.register_buffer("factor", factor)
@@ -75,6 +77,8 @@ class Scale(nn.Module):
 
 class _Norm(nn.Module):
     """Batch normalisation by its running statistics, without its shift: a factor for each channel."""
+
+    factor: Tensor
 
     def __init__(self, module: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()

@@ -70,11 +70,11 @@ class Rounded:
 
     Args:
         population: the neurons.
-        connections: what arrives.
+        connections: what arrives, by the stage's links; after them what brings the bias, if a neuron does.
         extra: a neuron that brings the bias, where the membrane cannot.
         scale: membrane units for 1.
-        clipped: share of each connection's weights that were too large.
-        used: share of the format's range that each connection's largest weight takes.
+        clipped: share of each link's weights that were too large.
+        used: share of the format's range that each link's largest weight takes.
     """
 
     population: Population
@@ -99,12 +99,6 @@ def rounded(stage: Stage, scale: float, *, bits: int, late: int, limit: float = 
     leak = np.rint(4096 * (1 - stage.keep_v)).astype(np.int64)
     vth = _threshold(stage, scale)
     bias = _bias(stage, scale, leak, vth, late)
-    arriving = [(link, bits) for link in stage.links]
-    extra: tuple[Population, ...] = ()
-    if bias.drive.any():
-        clock = _clock(stage.name, late)
-        extra = (clock,)
-        arriving.append((Link(f"{stage.name}.drive", clock.name, Weights(bias.drive[:, None])), 8))
     population = Population(
         stage.name,
         stage.shape,
@@ -115,9 +109,26 @@ def rounded(stage: Stage, scale: float, *, bits: int, late: int, limit: float = 
         bias_exponent=bias.exponent,
         v_start=_narrow(bias.start),
     )
-    found = [_connection(link, stage.name, scale, bits=b, limit=limit, graded=graded) for link, b in arriving]
+    extra = (_clock(stage.name, late),) if bias.drive.any() else ()
+    found = [_connection(link, stage.name, scale, bits=bits, limit=limit, graded=graded) for link in stage.links]
     connections, clipped, used = zip(*found, strict=True)
-    return Rounded(population, connections, extra, scale, clipped, used)
+    driven = _driven(stage.name, bias.drive, scale) if extra else ()
+    return Rounded(population, (*connections, *driven), extra, scale, clipped, used)
+
+
+def _driven(name: str, drive: np.ndarray, scale: float) -> tuple[Connection, ...]:
+    """Return connections that bring a bias: what 8 bits hold, and what they leave."""
+    left, found = drive, []
+    for part in ("drive", "drive.rest"):
+        fmt = format_of(Weights(left[:, None]), 8)
+        exponent = exponent_for(float(np.abs(left).max()), fmt, scale)
+        values = np.clip(_nearest(left, fmt, scale, exponent), -fmt.top, fmt.top)
+        options = {"exponent": exponent, "sign": fmt.sign}
+        found.append(Connection(f"{name}.{part}", f"{name}.bias", name, Dense(values[:, None]), **options))
+        left = left - values * 2.0**exponent * UNIT / scale
+        if exponent <= 0 or not left.any():
+            break
+    return tuple(found)
 
 
 def _clock(name: str, late: int) -> Population:
@@ -224,6 +235,11 @@ def exponent_for(largest: float, fmt: Format, scale: float) -> int:
     return max(-int(math.log2(fmt.step)), min(math.ceil(needed), _EXPONENT))
 
 
+def _nearest(weight: np.ndarray, fmt: Format, scale: float, exponent: int) -> np.ndarray:
+    """Return weights as the nearest multiples of the format's step, however large."""
+    return (fmt.step * np.rint(weight * scale / UNIT / 2.0**exponent / fmt.step)).astype(np.int64)
+
+
 def _connection(
     link: Link, target: str, scale: float, *, bits: int, limit: float, graded: bool
 ) -> tuple[Connection, float, float]:
@@ -234,8 +250,8 @@ def _connection(
     exponent = 0
     if weights.geometry is None:
         exponent = exponent_for(largest, fmt, scale)
-    wanted = fmt.step * np.rint(weights.weight * scale / UNIT / 2.0**exponent / fmt.step)
-    values = np.clip(wanted, -fmt.top, fmt.top).astype(np.int64)
+    wanted = _nearest(weights.weight, fmt, scale, exponent)
+    values = np.clip(wanted, -fmt.top, fmt.top)
     options = {} if weights.geometry is not None else {"exponent": exponent, "bits": bits, "sign": fmt.sign}
     connection = Connection(
         link.name, link.source, target, synapses(weights, values), graded=graded and link.source == INPUT, **options
