@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snnkit.deploy import lava as lava
+    from snnkit.deploy import nir as nir
     from snnkit.deploy.capacity import FitReport as FitReport
     from snnkit.deploy.capacity import fit as fit
     from snnkit.deploy.chip import Chip as Chip
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from snnkit.deploy.quantisation.quantise import quantise as quantise
     from snnkit.deploy.quantisation.quantise import quantise_report as quantise_report
     from snnkit.deploy.quantisation.report import QuantisationReport as QuantisationReport
-    from snnkit.deploy.quantisation.quantise import Emulated as Emulated
-    from snnkit.deploy.quantisation.quantise import quantise as quantise
-    from snnkit.deploy.quantisation.quantise import quantise_report as quantise_report
-    from snnkit.deploy.quantisation.report import QuantisationReport as QuantisationReport
     from snnkit.deploy.store import load as load
     from snnkit.deploy.store import save as save
 
@@ -34,12 +31,10 @@ _HOMES = {
     "Conv": "integer",
     "Dense": "integer",
     "Emulated": "quantisation.quantise",
-    "Emulated": "quantisation.quantise",
     "EnergyReport": "estimate",
     "FitReport": "capacity",
     "IntegerNetwork": "integer",
     "Population": "integer",
-    "QuantisationReport": "quantisation.report",
     "QuantisationReport": "quantisation.report",
     "Sparse": "integer",
     "energy": "estimate",
@@ -47,13 +42,11 @@ _HOMES = {
     "fit": "capacity",
     "load": "store",
     "quantise": "quantisation.quantise",
-    "quantise": "quantisation.quantise",
-    "quantise_report": "quantisation.quantise",
     "quantise_report": "quantisation.quantise",
     "save": "store",
 }
 
-_MODULES = ("lava",)
+_MODULES = ("lava", "nir")
 """Modules of their own, imported when they are named."""
 
 __all__ = sorted((*_HOMES, *_MODULES))  # pyright: ignore[reportUnsupportedDunderAll]
