@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snnkit.deploy import c99 as c99
     from snnkit.deploy import lava as lava
     from snnkit.deploy import nir as nir
     from snnkit.deploy.capacity import FitReport as FitReport
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from snnkit.deploy.quantisation.quantise import quantise as quantise
     from snnkit.deploy.quantisation.quantise import quantise_report as quantise_report
     from snnkit.deploy.quantisation.report import QuantisationReport as QuantisationReport
+    from snnkit.deploy.quantisation.tuning import fine_tune as fine_tune
     from snnkit.deploy.store import load as load
     from snnkit.deploy.store import save as save
 
@@ -39,6 +41,7 @@ _HOMES = {
     "Sparse": "integer",
     "energy": "estimate",
     "energy_ann": "estimate",
+    "fine_tune": "quantisation.tuning",
     "fit": "capacity",
     "load": "store",
     "quantise": "quantisation.quantise",
@@ -46,7 +49,7 @@ _HOMES = {
     "save": "store",
 }
 
-_MODULES = ("lava", "nir")
+_MODULES = ("c99", "lava", "nir")
 """Modules of their own, imported when they are named."""
 
 __all__ = sorted((*_HOMES, *_MODULES))  # pyright: ignore[reportUnsupportedDunderAll]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +23,7 @@ DENSE_FROM = 0.3
 
 _MANTISSA, _EXPONENT = 4095, 7
 _TOLERANCE = 1e-6
+_WHOLE, _FEW = 1e-4, 64
 
 
 @dataclass(frozen=True)
@@ -276,14 +276,14 @@ def synapses(weights: Weights, values: np.ndarray) -> Dense | Sparse | Conv:
     return Sparse(values.shape[1], start, columns, values[rows, columns], delay)
 
 
-def spacing(values: Sequence[np.ndarray] | np.ndarray, levels: int) -> int | None:
+def spacing(weight: np.ndarray, levels: int) -> int | None:
     """Return m if all weights are whole multiples of 1/m of the largest, for the smallest m up to `levels`."""
-    flat = np.abs(np.asarray(values, dtype=np.float64).ravel())
+    flat = np.abs(weight.ravel())
     most = flat.max(initial=0.0)
     if most == 0:
         return None
     flat = np.unique(flat / most)
     for m in range(1, levels + 1):
-        if np.abs(flat * m - np.rint(flat * m)).max() < 1e-4:
+        if all(np.abs(part - np.rint(part)).max(initial=0.0) < _WHOLE for part in (flat[:_FEW] * m, flat * m)):
             return m
     return None

@@ -75,7 +75,7 @@ class Stage:
 
 def check_approximations(approximate: Collection[str]) -> None:
     """Raise InputError for a name that is not in `APPROXIMATIONS`."""
-    for name in (approximate,) if isinstance(approximate, str) else approximate:
+    for name in approximate:
         if name not in APPROXIMATIONS:
             known = "; ".join(f"{key}: {text}" for key, text in APPROXIMATIONS.items())
             raise InputError(f"no approximation {name!r}{nearest(str(name), APPROXIMATIONS)}; known: {known}")

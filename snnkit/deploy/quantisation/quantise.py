@@ -85,8 +85,8 @@ def quantise_report(
         >>> report.layers[0].clipped
         0.0
     """
-    names = (approximate,) if isinstance(approximate, str) else tuple(approximate)
-    _check(net, target, calibration, bits, names)
+    names = check_request(net, target, bits, approximate)
+    _check_calibration(calibration)
     x = calibration.detach().cpu().float()
     original = approximated(net, ()).cpu().eval()
     used = approximated(original, names)
@@ -132,14 +132,20 @@ class Emulated(nn.Module):
         return y.flatten(2)
 
 
-def _check(net: Any, target: Any, x: Any, bits: Any, approximate: tuple[str, ...]) -> None:
+def check_request(net: Any, target: Any, bits: Any, approximate: Collection[str]) -> tuple[str, ...]:
+    """Return the names of approximations; raise InputError for what is no network, no target, no number of bits."""
     if not isinstance(net, Network):
-        raise InputError(f"quantise takes a snnkit.Network, not {type(net).__name__}; type snnkit.Network(*layers)")
+        raise InputError(f"a snnkit.Network is quantised, not {type(net).__name__}; type snnkit.Network(*layers)")
     if target not in TARGETS:
         raise InputError(f"no target {target!r}{nearest(str(target), TARGETS)}; known: {', '.join(TARGETS)}")
     if bits not in BITS:
         raise InputError(f"bits is {bits!r}; weights have {BITS[0]} to {BITS[-1]}")
-    check_approximations(approximate)
+    names = (approximate,) if isinstance(approximate, str) else tuple(approximate)
+    check_approximations(names)
+    return names
+
+
+def _check_calibration(x: Any) -> None:
     if not isinstance(x, Tensor) or x.ndim < 3 or x.numel() == 0:
         came = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"calibration is {came}; a tensor [T, B, features…] of spikes is needed")
