@@ -152,7 +152,7 @@ class Spiking(nn.Module):
         if every is None:
             every = max(1, math.isqrt(T)) if torch.is_grad_enabled() else T
         backend, _ = backends.resolve(self.backend, x.device, x.dtype)
-        params = [p.to(stacked.dtype) for p in params]
+        params = [p if p.dtype == stacked.dtype else p.to(stacked.dtype) for p in params]
         y, after, checkpoints = backends.run(
             self._kernel, x.reshape(T, M), stacked, params, backend=backend, every=every
         )

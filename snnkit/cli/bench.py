@@ -148,7 +148,7 @@ def _scaling(device: str, repeat: int) -> Table:
     with Bar(len(shapes)) as bar:
         for label, shape in shapes:
             steps = shape[0] * shape[1] * shape[2]
-            rounds = repeat * max(1, 2_000_000 // steps)
+            rounds = repeat * max(1, 20_000_000 // steps)
             best = bench.measure(["snnkit LIF"], shape, threads=1, device=device, repeat=rounds)
             table.add_row(label, f"{1e9 * best['snnkit LIF'] / steps:.2f}")
             bar.advance(label)

@@ -130,7 +130,8 @@ def _real(tensor: Tensor) -> str:
 
 
 def _vectors(params: Sequence[Tensor], real: str) -> tuple[Any, ...]:
-    return tuple(p.detach().contiguous().numpy() for p in params) or (np.zeros(1, dtype=real),)
+    plain = [p.detach() if p.requires_grad else p for p in params]
+    return tuple(p.contiguous().numpy() for p in plain) or (np.zeros(1, dtype=real),)
 
 
 def _chunks(x: Tensor, every: int) -> list[tuple[int, int]]:

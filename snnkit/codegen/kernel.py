@@ -30,6 +30,9 @@ class Kernel:
     surrogate: Surrogate
     detach_reset: bool
 
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     @cached_property
     def key(self) -> str:
         """A hash that names this kernel in operators and in the cache."""

@@ -210,13 +210,14 @@ def _fill(x, packed, before, low, high):
 def _spread(packed, y, low, high):
     B, C = y.shape[1:]
     lanes = packed.shape[3]
-    for first in range(low, high, 16):
-        last = min(high, first + 16)
-        for g in range(len(packed)):
-            for c in range(C):
-                for t in range(first, last):
-                    for lane in range(min(lanes, B - g * lanes)):
-                        y[t, g * lanes + lane, c] = packed[g, c, t, lane]
+    for g in range(len(packed)):
+        for first in range(0, C, 16):
+            columns = packed[g, first : first + 16]
+            for t in range(low, high):
+                for lane in range(min(lanes, B - g * lanes)):
+                    row = y[t, g * lanes + lane, first : first + 16]
+                    for c in range(len(row)):
+                        row[c] = columns[c, t, lane]
 
 
 _SCATTERED = 32
