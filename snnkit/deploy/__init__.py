@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from snnkit.deploy.quantisation.tuning import fine_tune as fine_tune
     from snnkit.deploy.store import load as load
     from snnkit.deploy.store import save as save
+    from snnkit.deploy.workload import NeuroBenchReport as NeuroBenchReport
+    from snnkit.deploy.workload import neurobench as neurobench
 
 _HOMES = {
     "Chip": "chip",
@@ -36,6 +38,7 @@ _HOMES = {
     "EnergyReport": "estimate",
     "FitReport": "capacity",
     "IntegerNetwork": "integer",
+    "NeuroBenchReport": "workload",
     "Population": "integer",
     "QuantisationReport": "quantisation.report",
     "Sparse": "integer",
@@ -44,6 +47,7 @@ _HOMES = {
     "fine_tune": "quantisation.tuning",
     "fit": "capacity",
     "load": "store",
+    "neurobench": "workload",
     "quantise": "quantisation.quantise",
     "quantise_report": "quantisation.quantise",
     "save": "store",

@@ -100,16 +100,16 @@ def count_ann(model: nn.Module, x: Tensor) -> tuple[LayerOperations, ...]:
 def _walk(net: nn.Module, signal: _Signal) -> tuple[LayerOperations, ...]:
     found: list[LayerOperations] = []
     with torch.no_grad():
-        for name, module in _chain(copy.deepcopy(net).eval(), ""):
+        for name, module in layers_of(copy.deepcopy(net).eval()):
             signal = _pass(module, name, signal, found)
     return tuple(found)
 
 
-def _chain(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+def layers_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield path and module of every layer, in the order in which nested sequences run them."""
     if isinstance(module, nn.Sequential):
         for child, inner in module.named_children():
-            yield from _chain(inner, f"{name}.{child}" if name else child)
+            yield from layers_of(inner, f"{name}.{child}" if name else child)
     else:
         yield name, module
 
@@ -148,7 +148,7 @@ def _recurrent(module: Recurrent, name: str, signal: _Signal, found: list[LayerO
     y = module(signal.values)
     late = torch.cat([torch.zeros_like(y[:1]), y[:-1]])
     back = _Signal(late, _whole(late) if module.layer.neuron.spiking else None)
-    for child, inner in _chain(module.connection, f"{name}.connection"):
+    for child, inner in layers_of(module.connection, f"{name}.connection"):
         back = _pass(inner, child, back, found)
     found.append(_neurons(module.layer, name, y))
     return _Signal(y, _whole(y) if module.layer.neuron.spiking else None)
