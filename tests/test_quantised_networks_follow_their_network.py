@@ -1,11 +1,12 @@
 """Quantised networks: exact where numbers are representable, close where they are not, in step with the network."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import snnkit
-from snnkit.deploy import quantise
+from snnkit.deploy import quantise, quantise_report
 
 
 def spikes(steps, batch, *features, rate=0.3, seed=0):
@@ -79,3 +80,232 @@ def test_representable_networks_keep_every_spike(name, with_bias):
     net = snnkit.Network(first, NEURONS[name](), last, NEURONS["IF"]())
     whole(first, last)
     check_equal(net, spikes(10, 6, 12, rate=0.5))
+
+
+def delayed(*layers, seed=0):
+    """Draw whole delays for layers."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in layers:
+        layer.set_delay(torch.randint(0, layer.max_delay + 1, layer.delay.shape, generator=generator))
+    return layers
+
+
+@pytest.mark.parametrize("taps", [1, 3])
+@pytest.mark.parametrize("kind", ["synaptic", "axonal", "dendritic"])
+def test_delays_arrive_when_they_do_in_the_network(kind, taps):
+    first = snnkit.DelayLinear(12, 16, max_delay=7, kind=kind, taps=taps, bias=True)
+    last = snnkit.DelayLinear(16, 5, max_delay=4, kind=kind, taps=taps)
+    whole(first, last)
+    delayed(first, last)
+    chip = check_equal(snnkit.Network(first, snnkit.IF(reset="hard"), last, snnkit.IF(reset="hard")), spikes(20, 8, 12))
+    assert chip.max_delay == 7
+    assert (len(chip.into("1")) == 1) == (taps == 1)
+
+
+def test_delays_in_training_mode_are_those_of_evaluation():
+    net = snnkit.Network(snnkit.DelayLinear(12, 16, max_delay=7), snnkit.IF(reset="hard"))
+    x = spikes(20, 8, 12)
+    trained, evaluated = (quantise(net.train(mode), calibration=x) for mode in (True, False))
+    assert torch.equal(trained(x), evaluated(x))
+    assert net.eval()(x).sum() > 0
+
+
+def test_taps_of_equal_delay_are_one_synapse():
+    layer = snnkit.DelayLinear(2, 1, max_delay=3, taps=2)
+    layer.weight.data = torch.tensor([[[0.5, 0.25], [0.5, 0.25]]])
+    layer.set_delay(torch.tensor([[[2, 2], [1, 3]]]))
+    chip = quantise(snnkit.Network(layer, snnkit.IF(reset="hard")), calibration=spikes(9, 4, 2))
+    first, second = (part.synapses for part in chip.connections)
+    assert [part.name for part in chip.connections] == ["0", "0.more1"]
+    # The taps of input 0 arrive together: 0.5 + 0.25 is the largest weight, 255 of all-positive ones.
+    assert (first.weight.tolist(), first.delay.tolist()) == ([[255, 170]], [[2, 1]])
+    assert (second.weight.tolist(), second.delay.tolist()) == ([[0, 85]], [[0, 3]])
+
+
+CONNECTIONS = {
+    "linear": lambda: nn.Linear(16, 16),
+    "delays": lambda: snnkit.DelayLinear(16, 16, max_delay=5),
+    "axonal delays": lambda: snnkit.DelayLinear(16, 16, max_delay=5, kind="axonal", bias=True),
+    "several": lambda: nn.Sequential(nn.Linear(16, 16, bias=False), nn.Dropout(0.5)),
+}
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_recurrence_comes_back_in_step(name):
+    first, back, last = nn.Linear(12, 16), CONNECTIONS[name](), nn.Linear(16, 5)
+    whole(first, back[0] if name == "several" else back, last)
+    if isinstance(back, snnkit.DelayLinear):
+        delayed(back)
+    net = snnkit.Network(first, snnkit.Recurrent(snnkit.IF(reset="hard"), back), last, snnkit.IF(reset="hard"))
+    chip = check_equal(net, spikes(20, 8, 12))
+    (again,) = [part for part in chip.connections if part.source == part.target == "1"]
+    assert again.max_delay == (5 if isinstance(back, snnkit.DelayLinear) else 0)
+
+
+def normalised(norm, seed=0):
+    """Give a normalisation statistics and factors that no other has."""
+    generator = torch.Generator().manual_seed(seed)
+    norm.running_mean = 0.3 * torch.randn(norm.num_features, generator=generator)
+    norm.running_var = 0.1 + torch.rand(norm.num_features, generator=generator)
+    norm.weight.data = 0.5 + torch.rand(norm.num_features, generator=generator)
+    norm.bias.data = 0.1 * torch.randn(norm.num_features, generator=generator)
+    return norm
+
+
+def hard(theta=1.0):
+    return snnkit.LIF(tau=2.0, theta=theta, reset="hard", input_decay=False)
+
+
+CHAINS = {
+    "normalised conv": (lambda: [nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4)], "Conv"),
+    "normalised before": (lambda: [nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3, padding=1)], "Conv"),
+    "grouped, strided, dilated": (lambda: [nn.Conv2d(2, 4, 3, (2, 1), (2, 1), (2, 1), groups=2)], "Conv"),
+    "pool, then conv": (lambda: [nn.AvgPool2d(2), nn.Conv2d(2, 4, 3, padding=1, stride=(1, 2))], "Conv"),
+    "pool, then grouped conv": (
+        lambda: [nn.AvgPool2d((2, 1)), nn.BatchNorm2d(2), nn.Conv2d(2, 4, 3, groups=2)],
+        "Conv",
+    ),
+    "pool alone": (lambda: [nn.AvgPool2d(2)], "Conv"),
+    "conv, then pool": (lambda: [nn.Conv2d(2, 4, 3), nn.AvgPool2d(2)], "Sparse"),
+    "overlapping pool, then conv": (lambda: [nn.AvgPool2d(3, 2), nn.Conv2d(2, 4, 3, padding=1)], "Dense"),
+    "pool, then linear": (
+        lambda: [nn.AvgPool2d(2, padding=1), nn.Flatten(), nn.Linear(50, 8), nn.BatchNorm1d(8)],
+        "Dense",
+    ),
+    "same padding": (lambda: [nn.Conv2d(2, 4, 3, padding="same")], "Sparse"),
+    "two linear": (lambda: [nn.Flatten(), nn.Linear(128, 9), nn.Dropout(0.9), nn.Linear(9, 8)], "Dense"),
+    "delays over space": (lambda: [snnkit.DelayConv2d(2, 3, 3, max_delay=4, padding=1, bias=True)], "Sparse"),
+    "nothing": (lambda: [], "Conv"),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_what_lies_between_neurons_becomes_one_connection(name):
+    torch.manual_seed(1)
+    make, kind = CHAINS[name]
+    chain = make()
+    for module in chain:
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            normalised(module)
+    net = snnkit.Network(hard(0.5), *chain, hard(0.3), nn.Flatten()).eval()
+    x = spikes(12, 8, 2, 8, 8)
+    report = quantise_report(net, calibration=x)
+    (connection,) = [part for part in report.chip.connections if part.source == "0"]
+    assert type(connection.synapses).__name__ == kind
+    assert report.layers[1].difference < 0.05
+    assert report.layers[1].rate > 0.01
+    with torch.no_grad():
+        expected = net(x)
+    differing = (report.chip(x).flatten(2) != expected).sum() / expected.sum()
+    assert float(differing) == pytest.approx(report.layers[1].difference, abs=0.003)
+
+
+def test_average_pooling_is_exact():
+    conv = nn.Conv2d(1, 3, 3, padding=1, bias=False)
+    linear = nn.Linear(3 * 2 * 2, 5, bias=False)
+    whole(conv, linear)
+    net = snnkit.Network(
+        nn.AvgPool2d(2), conv, snnkit.IF(theta=0.7, reset="hard"), nn.AvgPool2d(2), nn.Flatten(), linear, hard(0.23)
+    )
+    chip = check_equal(net, spikes(12, 8, 1, 8, 8, rate=0.5))
+    assert chip.latency == {"2": 1, "6": 2}
+
+
+def test_pruned_weights_are_listed_and_dense_ones_are_not():
+    first, last = whole(nn.Linear(12, 24, bias=False), nn.Linear(24, 5, bias=False))
+    first.weight.data[torch.rand(24, 12, generator=torch.Generator().manual_seed(3)) < 0.8] = 0
+    chip = check_equal(snnkit.Network(first, snnkit.IF(reset="hard"), last, snnkit.IF(reset="hard")), spikes(20, 8, 12))
+    sparse, dense = (part.synapses for part in chip.connections)
+    assert len(sparse.weight) == int((first.weight != 0).sum())
+    assert dense.weight.shape == (5, 24)
+
+
+@pytest.mark.parametrize("sign", ["excitatory", "inhibitory"])
+def test_weights_of_one_sign_use_every_bit(sign):
+    layer = nn.Linear(6, 8)
+    layer.weight.data.abs_()
+    if sign == "inhibitory":
+        layer.weight.data.neg_()
+        layer.bias.data.fill_(1.5)
+    (chip,) = [quantise(snnkit.Network(layer, snnkit.IF(reset="hard")), calibration=spikes(9, 8, 6))]
+    connection = chip.connections[0]
+    assert connection.sign == sign
+    assert (connection.synapses.weight % 2 == 1).any()
+    assert (connection.effective == connection.synapses.weight).all()
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6, 7, 8])
+def test_weights_lie_where_the_chip_has_values(bits):
+    net = snnkit.Network(nn.Linear(12, 24), hard(), nn.Linear(24, 5), snnkit.Readout(tau=4.0))
+    report = quantise_report(net, calibration=spikes(20, 8, 12), bits=bits)
+    for connection in report.chip.connections:
+        assert connection.bits == bits
+        assert (connection.effective == connection.synapses.weight).all()
+    assert len(np.unique(report.chip.connections[0].effective)) <= 2**bits
+
+
+def test_counts_pass_as_numbers():
+    first, last = whole(nn.Linear(6, 12), nn.Linear(12, 4))
+    x = torch.randint(0, 4, (15, 8, 6), generator=torch.Generator().manual_seed(0)).float()
+    chip = check_equal(snnkit.Network(first, snnkit.IF(reset="hard"), last, snnkit.IF(reset="hard")), x)
+    assert [connection.graded for connection in chip.connections] == [True, False]
+
+
+def test_readouts_give_the_membrane():
+    first, last = whole(nn.Linear(12, 16), nn.Linear(16, 4))
+    net = snnkit.Network(first, snnkit.IF(reset="hard"), last, snnkit.Readout(tau=4.0))
+    chip = check_equal(net, spikes(20, 8, 12))
+    assert chip.read == "v"
+    assert chip.run(spikes(40, 8, 12))[0].sum() == 0
+
+
+def test_a_bias_that_cannot_wait_is_brought_by_a_neuron():
+    """Negative biases would have to start above the threshold: three layers deep, at a short time constant."""
+    layers = [nn.Linear(8, 8) for _ in range(3)]
+    for layer in layers:
+        layer.weight.data = layer.weight.data.abs() * 2
+        layer.bias.data.uniform_(-0.9, 0.3)
+    net = snnkit.Network(*(part for layer in layers for part in (layer, hard(0.41)))).eval()
+    x = spikes(30, 16, 8)
+    report = quantise_report(net, calibration=x)
+    assert {"3.bias", "5.bias"} <= {population.name for population in report.chip.populations}
+    found, expected = report.chip(x), net(x)
+    assert expected.mean() > 0.05
+    assert (found != expected).sum() / expected.sum() < 0.05
+
+
+def test_a_current_that_decays_takes_its_bias_through_it():
+    net = snnkit.Network(nn.Linear(8, 8), snnkit.CubaLIF(reset="hard", tau_syn=5.0, tau_mem=10.0, theta=1.03)).eval()
+    net[0].bias.data.uniform_(0.02, 0.1)
+    silent = torch.zeros(40, 1, 8)
+    chip = quantise(net, calibration=torch.cat([silent[:, :0], spikes(40, 16, 8)], 1))
+    found, expected = chip(silent), net(silent)
+    assert expected.sum() > 20
+    assert (found != expected).sum() <= 0.1 * expected.sum()
+
+
+def test_nested_networks_are_taken_apart():
+    inner = snnkit.Network(nn.Linear(12, 16), snnkit.IF(reset="hard"))
+    last = nn.Linear(16, 4)
+    whole(inner[0], last)
+    chip = check_equal(
+        snnkit.Network(inner, nn.Sequential(nn.Identity(), last), snnkit.IF(reset="hard")), spikes(20, 8, 12)
+    )
+    assert [population.name for population in chip.populations] == ["0.1", "2"]
+
+
+def test_the_network_is_not_changed():
+    net = snnkit.Network(nn.Linear(6, 8), nn.BatchNorm1d(8), snnkit.LIF(), nn.Linear(8, 3), snnkit.Readout())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    quantise(net, calibration=spikes(9, 4, 6), approximate=("hard_reset",))
+    assert net.training
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())
+
+
+def test_quantising_twice_gives_the_same_chip(tmp_path):
+    net = snnkit.Network(nn.Linear(12, 24), hard(), nn.Linear(24, 5), snnkit.Readout(tau=4.0))
+    x = spikes(20, 8, 12)
+    for k in range(2):
+        snnkit.deploy.save(quantise(net, calibration=x), tmp_path / f"{k}.h5")
+    assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "1.h5").read_bytes()
+    assert torch.equal(snnkit.deploy.load(tmp_path / "0.h5")(x), quantise(net, calibration=x)(x))

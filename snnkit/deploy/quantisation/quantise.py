@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkit.deploy.integer import IntegerNetwork, Population
+from snnkit.deploy.integer import IntegerNetwork
 from snnkit.deploy.quantisation.grid import Rounded, rounded
 from snnkit.deploy.quantisation.lowering import Stage, approximated, check_approximations, lower
 from snnkit.deploy.quantisation.report import Layer, QuantisationReport, described
-from snnkit.deploy.quantisation.search import Chosen, Seen, choose
+from snnkit.deploy.quantisation.search import Seen, choose
 from snnkit.errors import InputError, nearest
 from snnkit.network import Network
 from snnkit.train.losses import check_target, predictions
@@ -61,7 +61,7 @@ def quantise(
 
     Source: Davies et al., Loihi, IEEE Micro 2018; the fixed-point models of lava-nc 0.10.
     """
-    return quantise_report(net, target, calibration=calibration, bits=bits, approximate=approximate, labels=None).chip
+    return _Quantised(net, target, calibration, bits=bits, approximate=approximate).chip
 
 
 def quantise_report(
@@ -85,28 +85,16 @@ def quantise_report(
         >>> report.layers[0].clipped
         0.0
     """
-    names = check_request(net, target, bits, approximate)
-    _check_calibration(calibration)
-    x = calibration.detach().cpu().float()
-    original = approximated(net, ()).cpu().eval()
-    used = approximated(original, names)
-    stages = lower(used, x.shape[2:])
-    chosen, made = _rounded(stages, used.record(x), x, bits)
-    last = stages[-1]
-    chip = IntegerNetwork(
-        inputs=tuple(x.shape[2:]),
-        populations=tuple(part for one in made for part in (*one.extra, one.population)),
-        connections=tuple(part for one in made for part in one.connections),
-        read="v" if last.theta is None else "spikes",
-        target=target,
-        scale=made[-1].scale,
-    )
-    traces = original.record(x)
+    done = _Quantised(net, target, calibration, bits=bits, approximate=approximate)
+    wanted = done.original.record(done.x)
+    answers = _answers(done.chip, done.stages, done.x)
     layers = tuple(
-        _layer(stage, one, found, traces[stage.name]) for stage, one, found in zip(stages, made, chosen, strict=True)
+        _layer(stage, made, peak, wanted[stage.name], answers[stage.name])
+        for stage, made, peak in zip(done.stages, done.made, done.peaks, strict=True)
     )
-    accuracy = _accuracy(traces[last.name], chosen[-1].answer, labels)
-    return QuantisationReport(chip, bits, names, layers, x.shape[1], *accuracy)
+    last = done.stages[-1].name
+    accuracy = _accuracy(wanted[last], answers[last], labels)
+    return QuantisationReport(done.chip, bits, done.approximate, layers, done.x.shape[1], *accuracy)
 
 
 class Emulated(nn.Module):
@@ -130,6 +118,41 @@ class Emulated(nn.Module):
         """Return what the chip answers to x [T, B, features…], in step with the network that it was made from."""
         y = self.chip(x)
         return y.flatten(2)
+
+
+class _Quantised:
+    """A chip and how it was made: one population after the other, each given what those before answer on the chip."""
+
+    def __init__(
+        self, net: Network, target: str, calibration: Tensor, *, bits: int, approximate: Collection[str]
+    ) -> None:
+        self.approximate = check_request(net, target, bits, approximate)
+        _check_calibration(calibration)
+        self.x = x = calibration.detach().cpu().float()
+        self.original = approximated(net, ()).cpu().eval()
+        used = approximated(self.original, self.approximate)
+        self.stages = lower(used, x.shape[2:])
+        self.made: list[Rounded] = []
+        self.peaks: list[float] = []
+        graded = bool(((x != 0) & (x != 1)).any())
+        traces = used.record(x)
+        source = arrived = x
+        for late, stage in enumerate(self.stages, start=1):
+            zero = torch.from_numpy(stage.zero).float()
+            membrane = traces[f"{stage.name}.v"] - (zero if zero.ndim == 0 else zero.view(stage.shape))
+            seen = Seen(source, arrived, traces[stage.name], membrane, graded and late == 1)
+            found = choose(stage, seen, bits=bits)
+            self.made.append(rounded(stage, found.scale, bits=bits, late=late, limit=found.limit, graded=graded))
+            self.peaks.append(found.peak)
+            source, arrived = found.answer, traces[stage.name]
+        self.chip = IntegerNetwork(
+            inputs=tuple(x.shape[2:]),
+            populations=tuple(part for one in self.made for part in (*one.extra, one.population)),
+            connections=tuple(part for one in self.made for part in one.connections),
+            read="v" if self.stages[-1].theta is None else "spikes",
+            target=target,
+            scale=self.made[-1].scale,
+        )
 
 
 def check_request(net: Any, target: Any, bits: Any, approximate: Collection[str]) -> tuple[str, ...]:
@@ -157,43 +180,33 @@ def _check_calibration(x: Any) -> None:
         )
 
 
-def _rounded(
-    stages: tuple[Stage, ...], traces: dict[str, Tensor], x: Tensor, bits: int
-) -> tuple[list[Chosen], list[Rounded]]:
-    """Choose the scale of one population after the other, each given what those before answer on the chip."""
-    graded = bool(((x != 0) & (x != 1)).any())
-    chosen: list[Chosen] = []
-    made: list[Rounded] = []
-    source = arrived = x
-    for late, stage in enumerate(stages, start=1):
-        zero = torch.from_numpy(stage.zero).float()
-        membrane = traces[f"{stage.name}.v"] - (zero if zero.ndim == 0 else zero.view(stage.shape))
-        seen = Seen(source, arrived, traces[stage.name], membrane, graded and late == 1)
-        found = choose(stage, seen, bits=bits)
-        made.append(rounded(stage, found.scale, bits=bits, late=late, limit=found.limit, graded=graded))
-        chosen.append(found)
-        source, arrived = found.answer, traces[stage.name]
-    return chosen, made
+def _answers(chip: IntegerNetwork, stages: tuple[Stage, ...], x: Tensor) -> dict[str, Tensor]:
+    """Return what each population answers [T, B, features…], in step with the network; membranes of a readout."""
+    late = chip.latency
+    silent = x.new_zeros((late[chip.output.name], *x.shape[1:]))
+    names = {stage.name: f"{stage.name}.v" if stage.theta is None else stage.name for stage in stages}
+    traces = chip.record(torch.cat([x, silent]), list(names.values()))
+    found = {name: traces[trace][late[name] : late[name] + len(x)] for name, trace in names.items()}
+    return {name: y.double() / chip.scale if names[name] != name else y for name, y in found.items()}
 
 
-def _layer(stage: Stage, made: Rounded, found: Chosen, wanted: Tensor) -> Layer:
+def _layer(stage: Stage, made: Rounded, peak: float, wanted: Tensor, got: Tensor) -> Layer:
     count = len(stage.links)
-    got, wanted = found.answer.double(), wanted.double()
+    got, wanted = got.double(), wanted.double()
     if stage.theta is None:
         rates = math.nan, math.nan
         difference = (got - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
     else:
         rates = float(wanted.mean()), float(got.mean())
         difference = (got != wanted).sum() / wanted.sum()
-    population: Population = made.population
     return Layer(
         stage.name,
         stage.kind,
-        population.size,
+        made.population.size,
         tuple(described(connection) for connection in made.connections[:count]),
-        max(made.used[:count]),
+        max(made.used),
         _share(made, count),
-        found.peak,
+        peak,
         *rates,
         float(difference.nan_to_num(0.0)),
     )

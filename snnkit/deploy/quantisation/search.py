@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnkit.deploy.integer import INPUT, IntegerNetwork
+from snnkit.deploy.quantisation.affine import Weights
 from snnkit.deploy.quantisation.grid import HIGHEST, UNIT, Rounded, format_of, rounded, spacing
 from snnkit.deploy.quantisation.lowering import Link, Stage
 
@@ -97,21 +98,27 @@ def _theta(stage: Stage) -> float:
 
 
 def _candidates(stage: Stage, bits: int) -> Iterator[tuple[float, float]]:
-    """Yield scales with their limits, the first one that represents all weights if there is one."""
-    sizes = [float(np.abs(link.weights.weight).max(initial=0.0)) for link in stage.links]
-    fixed = [k for k, link in enumerate(stage.links) if link.weights.geometry is not None and sizes[k]]
-    free = [k for k in range(len(sizes)) if sizes[k]]
-    if not free:
+    """Yield scales with their limits, first one that represents all weights if there is one.
+
+    Where several links meet, the largest weight of all sets the scale, or that of the link with the smallest: then
+    the others are multiplied by powers of 2. Convolutions cannot be.
+    """
+    held = [link.weights for link in stage.links if link.weights.weight.any()]
+    if not held:
         yield UNIT * 128.0 / (_theta(stage) or 1.0), 1.0
         return
-    main = fixed[0] if fixed else min(free, key=lambda k: sizes[k])
-    weights, size = stage.links[main].weights, sizes[main]
-    fmt = format_of(weights, bits)
-    parts = spacing(weights.weight, fmt.levels)
-    if parts is not None:
-        yield UNIT * fmt.step * (fmt.levels // parts) * parts / size, 1.0
-    for limit in LIMITS:
-        yield UNIT * fmt.top / (limit * size), limit
+    fixed = [part for part in held if part.geometry is not None]
+    joined = Weights(np.concatenate([part.weight.ravel() for part in fixed or held])[:, None])
+    smallest = min(fixed or held, key=lambda part: np.abs(part.weight).max())
+    for part, limits in ((joined, LIMITS[:1]), (smallest, LIMITS)):
+        size, fmt = float(np.abs(part.weight).max()), format_of(part, bits)
+        if fixed:
+            fmt = replace(fmt, sign="mixed")
+        parts = spacing(part.weight, fmt.levels)
+        if parts is not None:
+            yield UNIT * fmt.step * (fmt.levels // parts) * parts / size, 1.0
+        for limit in limits:
+            yield UNIT * fmt.top / (limit * size), limit
 
 
 def _largest(stage: Stage, seen: Seen) -> float:
