@@ -1,5 +1,8 @@
 """Delays settle: from a share of training on they are whole steps that stay, and weights learn on with them."""
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -55,7 +58,7 @@ def test_without_a_window_there_is_nothing_to_settle() -> None:
     layer = _network(max_delay=0)[0]
     x = torch.rand(12, 4, 5)
     layer(x).sum().backward()
-    assert torch.equal(layer.train()(x), layer.eval()(x))
+    torch.testing.assert_close(layer.train()(x), layer.eval()(x))
     assert layer.delay.grad is not None and not layer.delay.grad.any()
 
 
@@ -77,3 +80,15 @@ def test_shares_are_checked(value: float) -> None:
         TrainSettings(delay_anneal=value)
     with pytest.raises(RecipeError, match=rf"\[train\] delay_settle is {value}; needed is"):
         TrainSettings(delay_settle=value)
+
+
+def test_what_is_settled_stays_so_when_it_is_loaded(tmp_path: Path) -> None:
+    net = _network()
+    net[0].settle()
+    other = _network()
+    other.load_state_dict(net.state_dict())
+    snnkit.save(net, tmp_path / "net.h5")
+    for found in (other, snnkit.load(tmp_path / "net.h5"), copy.deepcopy(net)):
+        assert found[0].settled
+        found[0].anneal(0.0)
+        assert not found[0].settled

@@ -44,6 +44,9 @@ def restore(net: Network, tree: Tree) -> None:
     exactly(found, slots)
     for path, slot in slots.items():
         setattr(slot.owner, slot.attribute, slot.decode(found[path]))
+    for module in net.modules():
+        if isinstance(module, Delayed):
+            module.look()
 
 
 @dataclass(frozen=True, eq=False)

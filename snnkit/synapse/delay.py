@@ -34,6 +34,8 @@ class Delayed(nn.Module):
     axes: ClassVar[int]
     delay: Tensor
     sigma: Tensor
+    settled: bool
+    """Whether the delays are whole steps that stay, while training too: the kernel's width is 0."""
 
     def __init__(self, shape: Sequence[int], *, max_delay: int, options: dict[str, Any]) -> None:
         super().__init__()
@@ -54,6 +56,8 @@ class Delayed(nn.Module):
             self.register_buffer("delay", delay)
         self.bias = nn.Parameter(torch.zeros(outputs)) if options["bias"] else None
         self.register_buffer("sigma", torch.tensor(self.widest))
+        self.settled = False
+        self.register_load_state_dict_post_hook(type(self).look)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -76,11 +80,6 @@ class Delayed(nn.Module):
         """The width that the kernel starts from, in steps: half of the window."""
         return float((self.max_delay + 1) // 2)
 
-    @property
-    def settled(self) -> bool:
-        """Whether the delays are whole steps that stay: the kernel's width is 0."""
-        return float(self.sigma) == 0.0
-
     @torch.no_grad()
     def anneal(self, progress: float, *, until: float = 0.25) -> None:
         """Set the kernel's width to that of a share of training, 0..1; training does it before every epoch.
@@ -90,12 +89,18 @@ class Delayed(nn.Module):
             until: share after which the width stays.
         """
         self.sigma.fill_(sigma_at(progress, start=self.widest, until=until))
+        self.look()
 
     @torch.no_grad()
     def settle(self) -> None:
         """Round the delays and set the kernel's width to 0: from here on training too has them as whole steps."""
         self.delay.copy_(self.rounded())
         self.sigma.zero_()
+        self.look()
+
+    def look(self, *_: Any) -> None:
+        """See whether the delays are settled after `sigma` was set; compiled networks cannot see it as they run."""
+        self.settled = self.widest > 0 and float(self.sigma) == 0.0
 
     @torch.no_grad()
     def constrain(self) -> None:
