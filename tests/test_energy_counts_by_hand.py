@@ -432,3 +432,53 @@ def test_a_neuron_of_ones_own_is_counted_without_touching_the_package():
     mine = Neuron("mine", {"v": 0.0, "w": 0.0}, {}, ["w = w + x", "v = v + w"], "v - 1", ["v = v - s"])
     layer = only(operations.count(snnkit.Spiking(mine, backend="reference"), torch.zeros(3, 2, 4)))
     assert (layer.kind, layer.spikes, layer.states, layer.updates) == ("mine", 0, 2, 12)
+
+
+def integers(**options) -> deploy.IntegerNetwork:
+    """Return a network of 3 inputs, 2 neurons that fire at every input, and 1 that these reach, with recurrence."""
+    first = deploy.Population("a", (2,), du=4095, dv=4096, vth=9)
+    last = deploy.Population("b", (1,), du=4095, dv=4096, vth=131_071)
+    weights = {"in": [[64, 64, 0], [64, 0, 0]], "ab": [[64, 64]], "ba": [[2], [2]]}
+    ends = {"in": ("input", "a"), "ab": ("a", "b"), "ba": ("b", "a")}
+    dense = {name: deploy.Dense(weight) for name, weight in weights.items()}
+    joined = tuple(deploy.Connection(name, *ends[name], part, **options) for name, part in dense.items())
+    return deploy.IntegerNetwork((3,), (first, last), joined)
+
+
+def test_an_integer_network_adds_for_each_spike_and_weight():
+    x = torch.zeros(5, 2, 3)
+    x[1, 0, 0] = x[2, 0, 1] = x[1, 1, 2] = 1
+    report = deploy.energy(integers(), x, chip="loihi1")
+    # The first input reaches two neurons, which both fire; the second reaches one, which fires; the third reaches none.
+    assert {layer.name: layer.accumulate for layer in report.layers} == {
+        "in": 3 / 2,
+        "ba": 0,
+        "a": 0,
+        "ab": 3 / 2,
+        "b": 0,
+    }
+    assert [layer.spikes for layer in report.layers if layer.neurons] == [3 / 2, 0]
+    assert report.updates == 5 * 3
+    assert report.joules == pytest.approx((3 * 23.6 + 1.5 * 1.7 + 15 * 81) * PICO)
+
+
+def test_an_integer_network_stands_beside_an_ann_with_its_connections():
+    x = torch.ones(5, 2, 3)
+    beside = deploy.energy(integers(), x, chip="loihi1").ann
+    assert (beside.chip, beside.precision, beside.multiply_accumulate, beside.steps) == ("cmos45", "int8", 8, 1)
+    assert beside.joules == pytest.approx(8 * 0.23 * PICO)
+    same = deploy.energy(integers(), x, precision="fp16")
+    assert same.ann.joules == pytest.approx(8 * 1.5 * PICO)
+    assert "beside: 0.012 nJ for one pass of an ANN with the same connections; estimate, cmos45 fp16" in str(same)
+    assert same.to_dict()["ann"]["joules"] == same.ann.joules
+    with pytest.raises(InputError, match="loihi2 has no energy costs: none have been published; use chip='loihi1'"):
+        deploy.energy(integers(), x, chip="loihi2")
+
+
+def test_graded_inputs_of_an_integer_network_multiply():
+    x = torch.tensor([[5, 0, 3], [0, 0, 0]]).view(2, 1, 3)
+    report = deploy.energy(integers(graded=True), x, precision="int8")
+    layer = report.layers[0]
+    assert (layer.traffic, layer.multiply_accumulate, layer.multiply_accumulate_nonzero) == ("analogue", 2 * 3, 2)
+    with pytest.raises(InputError, match="layer 'in' has analogue input, and loihi1 has no cost of a multiply"):
+        deploy.energy(integers(graded=True), x, chip="loihi1")

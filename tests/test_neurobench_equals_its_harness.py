@@ -10,6 +10,7 @@ from torch import nn
 import snnkit
 from snnkit import deploy
 from snnkit.deploy import Connection, Conv, Dense, IntegerNetwork, Population, Sparse, draw, workload
+from snnkit.deploy.emulator.reference import pairs
 from snnkit.errors import InputError
 from snnkit.synapse import fold
 
@@ -122,7 +123,7 @@ def test_operations_of_an_integer_network_equal_the_harnesss_layer_by_layer():
                 weight, shape = part.weight, part.size
             else:
                 layer = nn.Linear(part.n_inputs, part.n_outputs, bias=False)
-                weight, shape = workload.pairs(connection)[0], (part.n_inputs,)
+                weight, shape = pairs(connection)[0], (part.n_inputs,)
             layer.weight.data = torch.from_numpy(weight.astype(np.float32))
             inputs = passed[connection.source].float().reshape(-1, *shape)
             operations, spiking = layers.single_layer_MACs(inputs, layer)

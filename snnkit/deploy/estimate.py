@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from snnkit.deploy import chip as chips
+from snnkit.deploy.integer import IntegerNetwork
+from snnkit.deploy.integer_operations import count_dense, count_integers
 from snnkit.deploy.operations import LayerOperations, count, count_ann
 from snnkit.errors import InputError
 
@@ -27,6 +29,7 @@ class EnergyReport:
         layers: operations by layer.
         steps: time steps of the input; 1 for an ANN.
         samples: how many samples the mean is over.
+        ann: one pass of an ANN with the same connections, to compare with, for an integer network.
     """
 
     chip: str
@@ -35,6 +38,7 @@ class EnergyReport:
     layers: tuple[LayerOperations, ...]
     steps: int
     samples: int
+    ann: EnergyReport | None = None
 
     @property
     def spikes(self) -> float:
@@ -94,7 +98,9 @@ class EnergyReport:
         names += ("joules", "joules_skipping_zeros", "label")
         layers = [asdict(layer) | {"joules": self.layer_joules(layer)} for layer in self.layers]
         constants = {name: asdict(figure) for name, figure in self.constants.items()}
-        return asdict(self) | {"layers": layers, "constants": constants} | {name: getattr(self, name) for name in names}
+        plain = {name: getattr(self, name) for name in ("chip", "precision", "steps", "samples", *names)}
+        ann = self.ann.to_dict() if self.ann else None
+        return plain | {"constants": constants, "layers": layers, "ann": ann}
 
     def __str__(self) -> str:
         heads = ("layer", "kind", "input", "spikes", "accumulate", "multiply-acc.", "updates", "nJ")
@@ -109,6 +115,9 @@ class EnergyReport:
         for row in (heads, *rows):
             cells = [cell if isinstance(cell, str) else f"{cell:,.6g}" for cell in row]
             lines.append(" ".join(f"{cell:<12}" for cell in cells[:3]) + "".join(f"{cell:>15}" for cell in cells[3:]))
+        if self.ann:
+            beside = f"beside: {1e9 * self.ann.joules:,.6g} nJ for one pass of an ANN with the same connections"
+            lines.append(f"{beside}; {self.ann.label}")
         return "\n".join(lines)
 
     def _cost(self, operation: str) -> float:
@@ -124,15 +133,19 @@ class EnergyReport:
         return layer.updates * each
 
 
-def energy(net: nn.Module, x: Tensor, *, chip: str = "cmos45", precision: str | None = None) -> EnergyReport:
+def energy(
+    net: nn.Module | IntegerNetwork, x: Tensor, *, chip: str = "cmos45", precision: str | None = None
+) -> EnergyReport:
     """Estimate the energy of a spiking network for an input.
 
     What is counted, and how, is said at `snnkit.deploy.operations.count`. The result depends on the input: give
     it real samples, and compare networks on one card, at one precision, and at equal accuracy. At `fp32` an
-    accumulate costs a fifth of a multiply-accumulate, at `int32` a thirty-second: report both.
+    accumulate costs a fifth of a multiply-accumulate, at `int32` a thirty-second: report both. An integer network's
+    report has the energy of an ANN with the same connections beside it: on the same card, or where that has no
+    multiply-accumulate, on `cmos45` at `int8`. Hops of spikes between tiles of cores are not in it.
 
     Args:
-        net: `snnkit.Network`.
+        net: `snnkit.Network`, or what `snnkit.deploy.quantise` returns.
         x: input `[T, B, features…]`.
         chip: name of a card in `hardware/`, or the path of a `spec.toml`.
         precision: one of the card's; its first if not given (`fp32` for `cmos45`).
@@ -149,6 +162,10 @@ def energy(net: nn.Module, x: Tensor, *, chip: str = "cmos45", precision: str | 
 
     Source: costs are named on the card; spike-driven operations as in Merolla et al., Science, 2014.
     """
+    if isinstance(net, IntegerNetwork):
+        found = _report(count_integers(net, x), chip, precision, steps=x.shape[0], samples=x.shape[1])
+        where = (chip, precision) if "multiply_accumulate" in found.constants else ("cmos45", "int8")
+        return replace(found, ann=_report(count_dense(net), *where, steps=1, samples=x.shape[1]))
     return _report(count(net, x), chip, precision, steps=x.shape[0], samples=x.shape[1])
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional
 
 from snnkit.deploy.capacity import connection_ranges
-from snnkit.deploy.emulator.reference import pairs
-from snnkit.deploy.integer import INPUT, Connection, Conv, IntegerNetwork
+from snnkit.deploy.integer import INPUT, Conv, IntegerNetwork
+from snnkit.deploy.integer_operations import integer_fan_out
 from snnkit.deploy.operations import layers_of
 from snnkit.errors import InputError
 from snnkit.spiking import Spiking, check_sequence
@@ -183,21 +182,6 @@ def _run_integers(chip: IntegerNetwork, x: Tensor) -> _Counts:
             values = values != 0
         counts.connection(values.double(), *integer_fan_out(connection))
     return counts
-
-
-def integer_fan_out(connection: Connection) -> tuple[Tensor, Tensor]:
-    """Return how many synapses leave each neuron of the source [inputs], float64: with a weight, and all pairs."""
-    part = connection.synapses
-    weight = torch.from_numpy((connection.effective != 0).astype("float64"))
-    if not isinstance(part, Conv):
-        matrix = torch.from_numpy((pairs(connection)[0] != 0).astype("float64"))
-        return matrix.sum(0), torch.full((part.n_inputs,), float(part.n_outputs), dtype=torch.float64)
-    probe = torch.zeros(1, *part.size, dtype=torch.float64, requires_grad=True)
-    found = []
-    for used in (weight, torch.ones_like(weight)):
-        y = functional.conv2d(probe, used, None, part.stride, part.padding, part.dilation, part.groups)
-        found.append(torch.autograd.grad(y.sum(), probe)[0].flatten())
-    return found[0], found[1]
 
 
 def _integers(chip: IntegerNetwork) -> tuple[int, int, int]:
