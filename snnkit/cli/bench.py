@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,6 +93,43 @@ def delay(
     if device == "cpu":
         torch.set_num_threads(1)
         console.print(bench.streams())
+    if out is not None:
+        _write(console, out)
+
+
+@app.command()
+def deploy(
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    threads: Annotated[str, typer.Option(help="numbers of threads, with commas")] = "1,2",
+    out: Annotated[Path | None, typer.Option(help="write what is printed to this file as well")] = None,
+) -> None:
+    """Time the chip's emulator against Lava's simulation, and on a test set of 10,000 samples."""
+    import torch
+    from rich.console import Console
+
+    from snnkit.cli import bench_deploy as bench
+    from snnkit.cli.bench_neuron import machine
+    from snnkit.deploy import lava
+
+    console = Console(record=True, width=100 if out else None)
+    say = functools.partial(console.print, highlight=False, markup=False, soft_wrap=True)
+    say(f"snnkit bench deploy --device {device} --threads {threads}\n{machine(device)}")
+    chip, (environment, reason) = bench.network(), lava.available()
+    sizes = "-".join(map(str, bench.SIZES))
+    if environment is None:
+        say(f"not compared with Lava: {reason}")
+    else:
+        torch.set_num_threads(1)
+        found = bench.against_lava(chip)
+        say(f"{sizes}, 10% of inputs spike: equal to Lava in {found.compared:,} outputs, and in the state at the end")
+        say(f"one sample, emulator: {1e6 * found.emulator:.1f} us a step")
+        say(f"one sample, Lava: {1e6 * found.lava:.0f} us a step, after {found.start:.1f} s before the first")
+        say(f"Lava's steps take {found.lava / found.emulator:.0f}x the emulator's")
+    for count in [int(n) for n in threads.split(",")] if device == "cpu" else [1]:
+        torch.set_num_threads(count)
+        seconds = bench.whole_set(chip, device=device)
+        where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else "GPU"
+        say(f"{bench.TEST_SET:,} samples of 32 steps, {where}: {seconds:.2f} s")
     if out is not None:
         _write(console, out)
 
