@@ -103,6 +103,19 @@ def evaluate(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="a network file, such as chip.h5")],
+    c: Annotated[
+        Path | None, typer.Option("--c", help="folder for C99 of an integer network, with a self-test")
+    ] = None,
+) -> None:
+    """Write a stored network in another form."""
+    from snnkit.cli import export as work
+
+    work.export(model, {"c": c})
+
+
+@app.command()
 def doctor(
     model: Annotated[Path | None, typer.Argument(help="a network file, to see each layer's backend")] = None,
     batch: Annotated[int, typer.Option(min=1, help="samples that costs of delays are estimated for")] = 64,

@@ -45,7 +45,7 @@ def count_integers(chip: IntegerNetwork, x: Tensor) -> tuple[LayerOperations, ..
 
 
 def count_dense(chip: IntegerNetwork) -> tuple[LayerOperations, ...]:
-    """Count the multiply-accumulates of one pass of an ANN with the same connections, without those from later layers."""
+    """Count the multiply-accumulates of one pass of an ANN with the connections that lead on."""
     order = {INPUT: -1} | {population.name: k for k, population in enumerate(chip.populations)}
     found = []
     for connection in chip.connections:
