@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import snnkit
 from snnkit import deploy
@@ -258,10 +259,65 @@ def test_a_report_is_a_table_and_plain_data():
     assert json.loads(json.dumps(report.to_dict()))["layers"][0]["synapses"] == 30_000
 
 
+CONV = snnkit.Network(
+    nn.Conv2d(1, 4, 5), nn.BatchNorm2d(4), snnkit.LIF(backend="reference"), nn.AvgPool2d(2), nn.Flatten(),
+    nn.Linear(576, 10, bias=False), snnkit.Readout(backend="reference"),
+)  # fmt: skip
+
+
+def test_a_network_of_real_numbers_is_counted_without_calibration():
+    with torch.no_grad():
+        CONV[5].weight[:, 1:] = 0.0
+        CONV[0].bias.zero_()
+    conv, last = deploy.fit(CONV, "loihi1", inputs=(1, 28, 28)).layers
+    assert (conv.name, conv.neurons, conv.synapses, conv.weight_bits) == ("2", 4 * 24 * 24, 4 * 24 * 24 * 25, 8)
+    # One pooled value is left, the mean of four neurons.
+    assert (last.name, last.neurons, last.synapses, last.input_axons) == ("6", 10, 4 * 10, 4)
+
+
+def test_delays_and_recurrence_of_real_numbers_are_counted():
+    late = snnkit.DelayLinear(20, 30, max_delay=40)
+    late.set_delay(30.0)
+    again = snnkit.Recurrent(snnkit.LIF(backend="reference"), nn.Linear(30, 30, bias=False))
+    net = snnkit.Network(late, again, nn.Linear(30, 5, bias=False), snnkit.Readout(backend="reference"))
+    with torch.no_grad():
+        for part in (late, again.connection, net[2]):
+            part.weight.fill_(0.5)
+    hidden, last = deploy.fit(net).layers
+    assert (hidden.slots, hidden.ranges["delay"], hidden.synapses) == (32, (0, 30), 30 * 20 + 30 * 30)
+    assert (hidden.input_axons, last.synapses) == (20 + 30, 150)
+
+
+def test_a_quantised_network_takes_what_was_said_before():
+    net = snnkit.Network(nn.Linear(20, 30, bias=False), snnkit.LIF(reset="hard", backend="reference"),
+                         nn.Linear(30, 5, bias=False), snnkit.Readout(backend="reference"))  # fmt: skip
+    x = (torch.rand(8, 4, 20, generator=torch.Generator().manual_seed(0)) < 0.3).float()
+    before, after = deploy.fit(net), deploy.fit(deploy.quantise(net, calibration=x))
+    for one, other in zip(before.layers, after.layers, strict=True):
+        assert (one.neurons, one.cores, one.input_axons) == (other.neurons, other.cores, other.input_axons)
+
+
+def test_delays_that_are_too_long_are_refused_before_and_after():
+    late = snnkit.DelayLinear(3, 2, max_delay=100)
+    late.set_delay(80.0)
+    net = snnkit.Network(late, snnkit.LIF(backend="reference"))
+    with pytest.raises(InputError, match="layer '0' has delays of up to 80 steps, and chips take 62"):
+        deploy.fit(net, "loihi2")
+    with pytest.raises(InputError, match="63"):
+        single(ones(2, 2, delay=63))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: deploy.fit(snnkit.LIF(), "loihi2"), "fit takes a network in the chip's integers, not .*quantise"),
+        (
+            lambda: deploy.fit(snnkit.LIF(), "loihi2"),
+            r"fit takes a snnkit.Network, or one in the chip's integers, not Spiking; type chip =",
+        ),
+        (
+            lambda: deploy.fit(CONV, "loihi2"),
+            r"starts with Conv2d, which does not say how large .* inputs=\(1, 28, 28\)",
+        ),
         (lambda: deploy.fit(single(ones(1, 1)), "loihi3"), "no chip 'loihi3'; did you mean 'loihi"),
         (lambda: deploy.fit(single(ones(1, 1)), "cmos45"), "the card of cmos45 has no limits; .*: loihi1, loihi2"),
     ],

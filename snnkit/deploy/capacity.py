@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from snnkit.deploy import chip as chips
 from snnkit.deploy.integer import Connection, Conv, IntegerNetwork, Population
 from snnkit.deploy.place import Placement, place, slots
 from snnkit.deploy.reach import Reach
 from snnkit.errors import InputError
+from snnkit.network import Network
 
 ADVICE = {
     "cores_per_chip": "take fewer neurons or synapses in the layer with most cores, or prune its weights",
@@ -157,17 +157,24 @@ class FitReport:
         return f"{most:,} of {limit.high:,} ({limit.kind})" if most else ""
 
 
-def fit(net: IntegerNetwork | nn.Module, chip: str | Path | None = None, *, strict: bool = True) -> FitReport:
+def fit(
+    net: IntegerNetwork | Network,
+    chip: str | Path | None = None,
+    *,
+    inputs: Sequence[int] | None = None,
+    strict: bool = True,
+) -> FitReport:
     """Place a network on a chip and compare what it takes with the chip's limits.
 
     Args:
-        net: what `snnkit.deploy.quantise` returns.
+        net: what `snnkit.deploy.quantise` returns; or a network of real numbers, whose weights count at 8 bits.
         chip: name of a card in `hardware/`, or the path of a `spec.toml`; the network's target if not given.
+        inputs: shape of the input's features, for a network of real numbers that starts with a convolution.
         strict: whether to refuse a network that breaks a hard limit; if not, `report.problems` has them all.
     Returns:
         What each layer takes; `print(report)` shows a table, and what to change.
     Raises:
-        InputError: a hard limit is broken, an unknown chip, or one whose card has no limits.
+        InputError: a hard limit is broken, an unknown chip, or one whose card has no limits; a layer that no chip has.
 
     Example:
         >>> one = snnkit.deploy.Population("out", (2,), du=4095, dv=512, vth=100)
@@ -177,10 +184,14 @@ def fit(net: IntegerNetwork | nn.Module, chip: str | Path | None = None, *, stri
 
     Source: limits are named on the card; memory of synapses as in nengo-loihi.
     """
+    if isinstance(net, Network):
+        from snnkit.deploy.sketch import sketch
+
+        net = sketch(net, inputs, "loihi2" if chip is None else str(chip))
     if not isinstance(net, IntegerNetwork):
         raise InputError(
-            f"fit takes a network in the chip's integers, not {type(net).__name__}; type chip = "
-            "snnkit.deploy.quantise(net, target='loihi2', calibration=x) first"
+            f"fit takes a snnkit.Network, or one in the chip's integers, not {type(net).__name__}; type chip = "
+            "snnkit.deploy.quantise(net, target='loihi2', calibration=x)"
         )
     card = chips.read(net.target if chip is None else chip)
     if not card.limits:
