@@ -267,8 +267,10 @@ CONV = snnkit.Network(
 
 def test_a_network_of_real_numbers_is_counted_without_calibration():
     with torch.no_grad():
-        CONV[5].weight[:, 1:] = 0.0
+        CONV[0].weight.fill_(0.5)
         CONV[0].bias.zero_()
+        CONV[5].weight.fill_(0.5)
+        CONV[5].weight[:, 1:] = 0.0
     conv, last = deploy.fit(CONV, "loihi1", inputs=(1, 28, 28)).layers
     assert (conv.name, conv.neurons, conv.synapses, conv.weight_bits) == ("2", 4 * 24 * 24, 4 * 24 * 24 * 25, 8)
     # One pooled value is left, the mean of four neurons.
@@ -291,6 +293,9 @@ def test_delays_and_recurrence_of_real_numbers_are_counted():
 def test_a_quantised_network_takes_what_was_said_before():
     net = snnkit.Network(nn.Linear(20, 30, bias=False), snnkit.LIF(reset="hard", backend="reference"),
                          nn.Linear(30, 5, bias=False), snnkit.Readout(backend="reference"))  # fmt: skip
+    with torch.no_grad():
+        for part in (net[0], net[2]):
+            part.weight.fill_(0.5)
     x = (torch.rand(8, 4, 20, generator=torch.Generator().manual_seed(0)) < 0.3).float()
     before, after = deploy.fit(net), deploy.fit(deploy.quantise(net, calibration=x))
     for one, other in zip(before.layers, after.layers, strict=True):
