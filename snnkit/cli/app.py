@@ -116,6 +116,28 @@ def export(
 
 
 @app.command()
+def deploy(
+    model: Annotated[Path, typer.Argument(help="a network file, such as runs/train/net.h5")],
+    target: Annotated[str, typer.Option(help="loihi1 or loihi2")] = "loihi2",
+    bits: Annotated[int, typer.Option(help="of a weight, 4 to 8")] = 8,
+    approximate: Annotated[
+        list[str] | None, typer.Option(help="hard_reset or clamp_delays, if they are needed")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="data set; the one that it was trained on unless given")] = None,
+    split: Annotated[str, typer.Option(help="what to measure on: train, validation or test")] = "test",
+    check: Annotated[str | None, typer.Option(help="lava: compare every spike with Lava's simulation")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="with --check: how many samples")] = 100,
+    out: Annotated[Path | None, typer.Option(help="where the chip's network goes, such as chip.h5")] = None,
+    root: Root = None,
+) -> None:
+    """Put a stored network into a chip's integers; report what that changes, and what it takes on the chip."""
+    from snnkit.cli import deploy as work
+
+    request = work.Request(target, bits, tuple(approximate or ()), check, samples)
+    work.deploy(model, request, data=data, split=split, root=root, out=out)
+
+
+@app.command()
 def doctor(
     model: Annotated[Path | None, typer.Argument(help="a network file, to see each layer's backend")] = None,
     batch: Annotated[int, typer.Option(min=1, help="samples that costs of delays are estimated for")] = 64,

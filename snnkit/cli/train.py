@@ -14,17 +14,14 @@ from torch import Tensor
 import snnkit
 from snnkit.cli.console import standard
 from snnkit.cli.sequences import sequences
-from snnkit.errors import DataError, RecipeError, nearest
-from snnkit.files import about, save_results
+from snnkit.cli.stored import NOTED, stored
+from snnkit.errors import RecipeError
+from snnkit.files import save_results
 from snnkit.train import Recipe, TrainSettings, build_network, fit, read_recipe
 from snnkit.train import evaluate as measure
 from snnkit.train.history import Epoch
-from snnkit.train.recipe import DataSettings
 
 _SAMPLES = 256
-_SPLITS = ("train", "validation", "test")
-_NOTED = ("encoder", "steps", "options", "step", "pool", "binning")
-"""Settings of the data that a network's file keeps, so that it can be measured in the same way."""
 
 
 def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -> None:
@@ -81,29 +78,22 @@ def _check_input(net: snnkit.Network, x: Tensor) -> None:
 
 def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) -> None:
     """Print what a stored network does on a split of a data set."""
-    net = snnkit.load(model)
-    notes = about(model).metadata
-    name = data or notes.get("data")
-    if not isinstance(name, str):
-        raise DataError(f"{model} does not say what it was trained on; name it with --data")
-    if split not in _SPLITS:
-        raise DataError(f"no split {split!r}{nearest(split, _SPLITS)}; known: {', '.join(_SPLITS)}")
-    loaded = snnkit.data.load(name, root)
-    inputs = sequences(loaded, DataSettings(name=name, **{key: notes[key] for key in _NOTED if key in notes}))
-    part = getattr(loaded, split)
+    found = stored(model, data=data, split=split, root=root)
+    net, inputs = found.net, found.inputs
+    part = getattr(found.data, split)
     _check_input(net, inputs.first(part, 1, torch.Generator()))
-    found = measure(net, inputs.of(part), encode=inputs.encode, mode=notes.get("read", "rate"))
-    table = Table(title=f"{model} on {name}, {split}", title_justify="left", show_header=False, box=None)
-    table.add_row("samples", str(found.samples))
-    table.add_row("accuracy", f"{found.accuracy:.2%}")
-    for steps in sorted({1, len(found.accuracy_over_time) // 2, len(found.accuracy_over_time)} - {0}):
-        table.add_row(f"accuracy after {steps} steps", f"{found.accuracy_over_time[steps - 1]:.2%}")
-    table.add_row("spikes per sample", f"{found.spikes_per_sample:.1f}")
+    done = measure(net, inputs.of(part), encode=inputs.encode, mode=found.mode)
+    table = Table(title=f"{model} on {found.name}, {split}", title_justify="left", show_header=False, box=None)
+    table.add_row("samples", str(done.samples))
+    table.add_row("accuracy", f"{done.accuracy:.2%}")
+    for steps in sorted({1, len(done.accuracy_over_time) // 2, len(done.accuracy_over_time)} - {0}):
+        table.add_row(f"accuracy after {steps} steps", f"{done.accuracy_over_time[steps - 1]:.2%}")
+    table.add_row("spikes per sample", f"{done.spikes_per_sample:.1f}")
     standard().print(table)
 
 
 def _notes(recipe: Recipe) -> dict[str, Any]:
-    data = {key: getattr(recipe.data, key) for key in _NOTED}
+    data = {key: getattr(recipe.data, key) for key in NOTED}
     noted = {key: value for key, value in data.items() if value is not None}
     return noted | {"data": recipe.data.name, "read": _mode(recipe.train), "seed": recipe.train.seed}
 

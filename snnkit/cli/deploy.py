@@ -1,0 +1,90 @@
+"""`snnkit deploy`: a stored network in a chip's integers, measured against itself, fitted, and compared with Lava."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+import snnkit
+from snnkit.cli.console import standard
+from snnkit.cli.stored import Stored, stored
+from snnkit.deploy import Emulated, IntegerNetwork, lava, quantise_report
+from snnkit.errors import InputError, MissingPackageError, nearest
+from snnkit.train import evaluate
+
+CALIBRATION = 256
+"""Training samples that scales are chosen on."""
+
+CHECKS = ("lava",)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Args:
+        target, bits, approximate: as for `snnkit.deploy.quantise`.
+        check: `lava`, or None.
+        samples: that are compared.
+    """
+
+    target: str
+    bits: int
+    approximate: tuple[str, ...]
+    check: str | None
+    samples: int
+
+
+def deploy(model: Path, request: Request, *, data: str | None, split: str, root: Path | None, out: Path | None) -> None:
+    """Quantise a stored network; print what that changes and what it takes; write the chip's network."""
+    _check_at_once(request)
+    found = stored(model, data=data, split=split, root=root)
+    inputs = found.inputs
+    calibration = inputs.first(found.data.train, CALIBRATION, torch.Generator().manual_seed(0))
+    report = quantise_report(
+        found.net,
+        request.target,
+        calibration=calibration,
+        bits=request.bits,
+        approximate=request.approximate,
+    )
+    _say(str(report))
+    part = inputs.of(getattr(found.data, split))
+    nets = {"network": found.net, "chip": Emulated(report.chip)}
+    done = {name: evaluate(net, part, encode=inputs.encode, mode=found.mode) for name, net in nets.items()}
+    _say(f"\n{found.name}, {split}: {done['network'].samples} samples")
+    for name, evaluation in done.items():
+        _say(f"accuracy of the {name:<8}{evaluation.accuracy:8.2%}")
+    _say(f"\n{snnkit.deploy.fit(report.chip, strict=False)}")
+    if request.check is not None:
+        _say(f"\n{_compared(report.chip, found, split, request.samples)}")
+    if out is not None:
+        kept = {key: value for key, value in found.notes.items() if value is not None}
+        snnkit.deploy.save(report.chip, out, metadata=kept | {"from": model.name, "bits": request.bits})
+        _say(f"\nwrote {out}")
+
+
+def _check_at_once(request: Request) -> None:
+    """Raise where a comparison cannot be made, before anything is computed."""
+    if request.check is None:
+        return
+    if request.check not in CHECKS:
+        raise InputError(f"no check {request.check!r}{nearest(request.check, CHECKS)}; known: {', '.join(CHECKS)}")
+    python, reason = lava.available()
+    if python is None:
+        raise MissingPackageError(reason)
+
+
+def _compared(chip: IntegerNetwork, found: Stored, split: str, samples: int) -> str:
+    """Compare with Lava; raise InputError where anything differs."""
+    x = found.inputs.first(getattr(found.data, split), samples, torch.Generator().manual_seed(0))
+    report = lava.check(chip, x)
+    if report.mismatches:
+        raise InputError(f"the emulator and Lava differ: {report}")
+    return f"{x.shape[1]} samples, {report}"
+
+
+def _say(text: str) -> None:
+    standard().print(text, highlight=False, markup=False, soft_wrap=True)
