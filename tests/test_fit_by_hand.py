@@ -268,6 +268,7 @@ CONV = snnkit.Network(
 def test_a_network_of_real_numbers_is_counted_without_calibration():
     with torch.no_grad():
         CONV[0].weight.fill_(0.5)
+        CONV[0].weight[0, 0, 0, 0] = 1.0
         CONV[0].bias.zero_()
         CONV[5].weight.fill_(0.5)
         CONV[5].weight[:, 1:] = 0.0
