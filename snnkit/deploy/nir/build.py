@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from snnkit.convert.rows import started
+from snnkit.convert.shapes import Shape, after
 from snnkit.deploy.nir.delays import Branch, delayed, linear, parameter, whole_steps
 from snnkit.deploy.nir.forms import FIELDS, neuron_of, to_steps
 from snnkit.deploy.nir.graph import Graph, Node
-from snnkit.deploy.nir.shapes import Shape, after
 from snnkit.errors import InputError
 from snnkit.files.schema import UnfitError
 from snnkit.network import Network
@@ -34,18 +35,20 @@ class Convention:
         at_threshold: it fires at the threshold, too.
         times_dt: its time constants are multiplied by dt once too often.
         per_step: `r` of its IF is for a step, and a spike adds 1 to the current of its CubaLIF, whatever `w_in`.
+        start: the parameter where its membranes start, in place of 0.
     """
 
     at_threshold: bool = False
     times_dt: bool = False
     per_step: bool = False
+    start: str = ""
 
 
 WRITERS: Mapping[str, Convention] = {
     "nir": Convention(),
     "snntorch": Convention(),
-    "spikingjelly": Convention(at_threshold=True),
-    "norse": Convention(times_dt=True, per_step=True),
+    "spikingjelly": Convention(at_threshold=True, start="v_reset"),
+    "norse": Convention(times_dt=True, per_step=True, start="v_leak"),
 }
 """Known writers; `nir` is one that means what NIR says, as we do."""
 
@@ -221,6 +224,11 @@ class _Row:
         values = to_steps(node.kind, fields, dt, at_threshold=self.convention.at_threshold)
         soft = self.ours and node.notes.get("reset") == "soft"
         neuron, found = neuron_of(node.kind, values, soft=soft)
+        start = values.get(self.convention.start, np.zeros(1)).reshape(-1)
+        if start.any():
+            if np.ptp(start):
+                raise InputError(f"its neurons start at their own {self.convention.start}; one for all is read")
+            neuron = started(neuron, v=float(start[0]))
         params: dict[str, Any] = {name: _parameter(value) for name, value in found.items()}
         return Spiking(neuron, learn=(), **params)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 import snnkit
+from snnkit.convert.fold import folded
 from snnkit.convert.package import package
-from snnkit.deploy.nir.fold import folded
+from snnkit.convert.shapes import Shape, after, first_shape
 from snnkit.deploy.nir.forms import Form, form_of, to_time
-from snnkit.deploy.nir.shapes import Shape, after, first_shape
 from snnkit.errors import InputError
 from snnkit.network import Network
 from snnkit.neuron import plif
@@ -235,6 +235,9 @@ def _conv(nir: Any, module: nn.Conv1d | nn.Conv2d, shape: Shape, name: str) -> A
 
 def _form(name: str, module: Spiking) -> Form:
     form = form_of(module.neuron)
+    starts = {state: start for state, start in module.neuron.states.items() if start}
+    if form is not None and starts:
+        raise InputError(f"layer {name!r} starts at {starts}, and NIR's neurons start at 0")
     if form is not None:
         return form
     if module.neuron.digest in _PLIF:

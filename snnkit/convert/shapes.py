@@ -65,10 +65,11 @@ def after(module: nn.Module, shape: Shape, name: str) -> Shape:
             for value in layer.values().values():
                 value.expand(shape)
             result = shape
-        elif isinstance(module, DelayLinear):
-            if shape != (module.n_inputs,):
-                raise RuntimeError
-            result = (module.n_outputs,)
+        elif isinstance(module, DelayLinear | nn.Linear):
+            outputs, inputs = module.weight.shape[:2]
+            if shape != (inputs,):
+                raise ValueError
+            result = (outputs,)
         elif isinstance(module, Delayed):
             raise TypeError
         else:

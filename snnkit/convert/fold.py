@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from snnkit.deploy.nir.shapes import layers
+from snnkit.convert.shapes import layers
 from snnkit.errors import InputError
 from snnkit.network import Network
 from snnkit.synapse import Delayed
