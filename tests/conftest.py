@@ -35,12 +35,19 @@ def _missing_gpu() -> str:
     return "" if torch.cuda.is_available() else "torch finds no CUDA device"
 
 
+def _missing_lava() -> str:
+    """Return why Lava's tests cannot run here, or an empty string; where SNNKIT_LAVA is set they have to."""
+    from snnkit.deploy import lava
+
+    return "" if "SNNKIT_LAVA" in os.environ else lava.available()[1]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `gpu` where there is no GPU, and say why."""
-    marked = [item for item in items if item.get_closest_marker("gpu")]
-    reason = _missing_gpu() if marked else ""
-    if reason:
-        for item in marked:
+    """Skip the tests marked `gpu` and `lava` where there is none, and say why."""
+    for mark, missing in (("gpu", _missing_gpu), ("lava", _missing_lava)):
+        marked = [item for item in items if item.get_closest_marker(mark)]
+        reason = missing() if marked else ""
+        for item in marked if reason else ():
             item.add_marker(pytest.mark.skip(reason=reason))
 
 

@@ -24,6 +24,7 @@ class Job:
         token: a word that is in the names of all shared memory of this job.
         hardware: whether to run on Loihi 2 and not on its simulation.
         options: for NetX, keyword arguments of its Network.
+        process: the worker itself, and none of what it forks.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Job:
     record: tuple[str, ...] = ()
     hardware: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    process: int = field(default_factory=os.getpid)
 
     @classmethod
     def read(cls, folder: Path) -> Job:

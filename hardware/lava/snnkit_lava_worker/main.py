@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import secrets
@@ -9,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from multiprocessing import connection, resource_tracker, shared_memory
+from multiprocessing import resource_tracker, shared_memory
 from pathlib import Path
 
 from snnkit_lava_worker.job import Job
@@ -36,8 +37,8 @@ def run(folder: Path) -> int:
         from snnkit_lava_worker import simulate
 
         simulate.run(job)
-    except BaseException:
-        job.fail(traceback.format_exc())
+    except BaseException as error:
+        job.fail(getattr(error, "trace", None) or traceback.format_exc())
         leave(job, 1)
     (job.folder / "done").touch()
     return 0
@@ -57,31 +58,28 @@ def end_with_parent(job: Job) -> None:
 
 
 def watch(job: Job, stopping: threading.Event) -> None:
-    """Leave as soon as a model has failed, or one of the processes has died, until told that all is done."""
-    children = multiprocessing.active_children()
-    sentinels = {child.sentinel: child for child in children}
-    while not stopping.is_set():
-        ended = connection.wait(list(sentinels), timeout=POLL)
-        if stopping.is_set():
-            return
+    """Leave as soon as a model has failed, or a process of Lava has died, until told that all is done."""
+    known: set[multiprocessing.Process] = set()
+    while not stopping.wait(POLL):
+        known.update(multiprocessing.active_children())
         if (job.folder / "failure.txt").exists():
             leave(job, 1)
-        if ended:
-            child = sentinels[ended[0]]
-            child.join(1)
-            job.fail(f"a process of Lava, {child.name}, ended with code {child.exitcode} in the middle of the run")
-            leave(job, 1)
+        for child in known:
+            if child.exitcode is not None and not stopping.is_set():
+                job.fail(f"a process of Lava, {child.name}, ended with code {child.exitcode} before the run had")
+                leave(job, 1)
 
 
 def leave(job: Job, code: int) -> None:
     """End this program and all that it started at once, with its shared memory."""
-    for child in multiprocessing.active_children():
-        child.kill()
-        child.join(1)
-    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
-    if tracker is not None:
-        os.kill(tracker, signal.SIGKILL)
-        os.waitpid(tracker, 0)
+    if os.getpid() != job.process:
+        os._exit(code)
+    started = [child.pid for child in multiprocessing.active_children()]
+    started.append(getattr(resource_tracker._resource_tracker, "_pid", None))
+    for process in filter(None, started):
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
     for segment in Path("/dev/shm").glob(f"snnkit_{job.token}_*"):
-        segment.unlink()
+        segment.unlink(missing_ok=True)
     os._exit(code)

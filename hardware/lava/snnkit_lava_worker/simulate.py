@@ -28,10 +28,10 @@ def run(job: Job) -> None:
     samples, steps, _ = job.shape
     nested = {"select_sub_proc_model": True} if job.kind == "netx" else {}
     configuration = (Loihi2HwCfg if job.hardware else Loihi2SimCfg)(select_tag="fixed_pt", **nested)
-    built.first.create_runtime(configuration)
     stopping = threading.Event()
     watching = threading.Thread(target=main.watch, args=(job, stopping), daemon=True)
     watching.start()
+    built.first.create_runtime(configuration)
     built.first.run(condition=RunSteps(num_steps=samples * steps))
     stopping.set()
     watching.join()

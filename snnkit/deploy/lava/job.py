@@ -52,7 +52,7 @@ def answers(job: Mapping[str, Any], files: Mapping[str, Path], x: np.ndarray, *,
 def _work(python: Path, folder: Path, token: str, timeout: float) -> None:
     """Start the worker, wait for it, and end whatever is left of it in any case."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "SNNKIT_LAVA_JOB": token}
     start = time.monotonic()
     with open(folder / "log.txt", "wb") as log:
         worker = subprocess.Popen(
@@ -67,20 +67,22 @@ def _work(python: Path, folder: Path, token: str, timeout: float) -> None:
     try:
         while worker.poll() is None and time.monotonic() - start < timeout:
             time.sleep(_POLL)
-        late = worker.returncode is None
+        late = worker.returncode is None and not (folder / "failure.txt").exists()
     finally:
         with _uninterrupted():
             _end(worker, token)
-    _judge(worker.returncode, folder, f"{timeout:g} s" if late else "")
+    if late:
+        raise BackendError(
+            f"Lava did not finish within {timeout:g} s and was ended; give a larger timeout=, or a shorter input"
+        )
+    _judge(worker.returncode, folder)
 
 
-def _judge(code: int, folder: Path, late: str) -> None:
+def _judge(code: int, folder: Path) -> None:
     """Raise BackendError unless the worker finished its job."""
     failure = folder / "failure.txt"
     if failure.exists():
-        raise BackendError(f"the Lava worker failed; its traceback:\n{failure.read_text().rstrip()}")
-    if late:
-        raise BackendError(f"Lava did not finish within {late} and was ended; give a larger timeout=, or fewer steps")
+        raise BackendError(f"the Lava worker failed:\n{failure.read_text().rstrip()}")
     if not (folder / "done").exists():
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         log = (folder / "log.txt").read_text(errors="replace").strip()[-2000:]

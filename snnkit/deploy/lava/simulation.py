@@ -12,7 +12,8 @@ from torch import Tensor
 
 from snnkit.deploy import store
 from snnkit.deploy.emulator.inputs import check_input, check_names
-from snnkit.deploy.integer import INPUT, IntegerNetwork, State
+from snnkit.deploy.integer import IntegerNetwork, State
+from snnkit.deploy.lava import fitness
 from snnkit.deploy.lava.job import answers
 from snnkit.errors import InputError
 
@@ -72,7 +73,7 @@ def simulate(
     """Run on Lava; return what `names` ask for, and the last state."""
     check_input(chip, x)
     check_names(chip, names)
-    _check_connected(chip)
+    fitness.check(chip, x)
     job = {"kind": "network", "network": "chip.h5", "record": list(dict.fromkeys(names)), "hardware": hardware}
     with tempfile.TemporaryDirectory(prefix="snnkit-lava-") as name:
         store.save(chip, Path(name) / "chip.h5")
@@ -129,17 +130,3 @@ def _trace(folder: Path, name: str, shapes: dict[str, tuple[int, ...]]) -> Tenso
     if name not in shapes:
         return values.reshape(*values.shape[:2], *shapes[name.rpartition(".")[0]]).contiguous()
     return values.reshape(*values.shape[:2], *shapes[name]).to(torch.uint8).contiguous()
-
-
-def _check_connected(chip: IntegerNetwork) -> None:
-    """Raise InputError for a network that falls apart: Lava runs what is connected to the last population."""
-    found, rest = {chip.output.name}, list(chip.connections)
-    while True:
-        touching = [c for c in rest if c.source in found or c.target in found]
-        if not touching:
-            break
-        found |= {name for c in touching for name in (c.source, c.target)}
-        rest = [c for c in rest if c not in touching]
-    apart = [population.name for population in chip.populations if population.name not in found - {INPUT}]
-    if apart:
-        raise InputError(f"Lava runs networks that are connected, and {', '.join(apart)} is connected to no answer")
