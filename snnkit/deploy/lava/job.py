@@ -70,12 +70,12 @@ def _work(python: Path, folder: Path, token: str, timeout: float) -> None:
         late = worker.returncode is None and not (folder / "failure.txt").exists()
     finally:
         with _uninterrupted():
-            _end(worker, token)
+            code = _end(worker, token)
     if late:
         raise BackendError(
             f"Lava did not finish within {timeout:g} s and was ended; give a larger timeout=, or a shorter input"
         )
-    _judge(worker.returncode, folder)
+    _judge(code, folder)
 
 
 def _judge(code: int, folder: Path) -> None:
@@ -89,8 +89,8 @@ def _judge(code: int, folder: Path) -> None:
         raise BackendError(f"the Lava worker was ended {how} before it had finished" + (f":\n{log}" if log else ""))
 
 
-def _end(worker: subprocess.Popen[bytes], token: str) -> None:
-    """End the worker's process group, gently if it can be done, and take away the shared memory that it made."""
+def _end(worker: subprocess.Popen[bytes], token: str) -> int:
+    """End the worker's process group, gently if it can be done, and what shared memory it made; return its code."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if worker.poll() is None or _alive(worker.pid):
             with contextlib.suppress(ProcessLookupError):
@@ -98,11 +98,12 @@ def _end(worker: subprocess.Popen[bytes], token: str) -> None:
         limit = time.monotonic() + _GRACE
         while time.monotonic() < limit and (worker.poll() is None or _alive(worker.pid)):
             time.sleep(_POLL)
-    worker.wait()
+    code = worker.wait()
     if worker.stdin is not None:
         worker.stdin.close()
     for segment in Path("/dev/shm").glob(f"snnkit_{token}_*"):
         segment.unlink(missing_ok=True)
+    return code
 
 
 def _alive(group: int) -> bool:
