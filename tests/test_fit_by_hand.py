@@ -11,7 +11,7 @@ from torch import nn
 
 import snnkit
 from snnkit import deploy
-from snnkit.deploy import Connection, Conv, Dense, IntegerNetwork, Population, Sparse, capacity, chip, reach
+from snnkit.deploy import Connection, Conv, Dense, IntegerNetwork, Population, Sparse, capacity, chip, draw, reach
 from snnkit.deploy.emulator.reference import convolve
 from snnkit.errors import DataError, InputError
 
@@ -72,11 +72,11 @@ def test_delays_take_6_bits_and_slots():
 
 def test_neurons_go_to_as_few_cores_as_limits_allow():
     report = deploy.fit(single(ones(2000, 10)), "loihi1")
-    assert report.cores["out"] == ((0, 1024), (1024, 2000))
+    assert report.cores["out"] == ((0, 0, 1024), (1, 1024, 2000))
     # 3000 rows of 38 synapses take 3000 * 320 bits, and of 39 they take 3000 * 384.
     report = deploy.fit(single(ones(1024, 3000)), "loihi1")
     assert only(report).cores == 27
-    assert report.cores["out"][0] == (0, 38)
+    assert report.cores["out"][0] == (0, 0, 38)
     assert only(report).fullest["synapse_bits_per_core"] == 3000 * 320
 
 
@@ -132,6 +132,9 @@ def test_a_spike_takes_an_axon_for_every_core_that_it_reaches():
     )
     a, b, c = deploy.fit(IntegerNetwork((1,), populations, connections), "loihi1").layers
     assert (a.cores, b.cores, c.cores) == (3, 2, 1)
+    report = deploy.fit(IntegerNetwork((1,), populations, connections), "loihi1")
+    assert report.total("cores") == 5
+    assert report.cores["c"] == ((2, 0, 1),)
     assert (a.output_axons, b.output_axons, c.output_axons) == (2000, 2000 + 2000, 0)
     assert b.input_axons == 4000
     assert c.input_axons == 2000
@@ -145,8 +148,49 @@ def test_cores_are_divided_where_too_many_axons_leave():
         Connection("ab", "a", "b", Sparse(1000, np.arange(5121), np.arange(5120) % 1000, np.full(5120, 2))),
     )
     report = deploy.fit(IntegerNetwork((1,), populations, connections), "loihi1")
-    assert report.cores["a"] == ((0, 819), (819, 1000))
+    assert [part[1:] for part in report.cores["a"]] == [(0, 819), (819, 1000)]
     assert report.layers[0].fullest["output_axons_per_core"] == 819 * 5
+
+
+def test_layers_share_a_core_where_all_limits_hold_for_their_sum():
+    def chain(*sizes: int) -> deploy.FitReport:
+        names = [f"p{k}" for k in range(len(sizes))]
+        populations = tuple(neurons(name, size) for name, size in zip(names, sizes, strict=True))
+        parts = [
+            Connection(
+                f"c{k}", source, name, Sparse(inputs, np.arange(size + 1), np.zeros(size, int), np.full(size, 2))
+            )
+            for k, (inputs, size, source, name) in enumerate(
+                zip([1, *sizes], sizes, ["input", *names], names, strict=False)
+            )
+        ]
+        return deploy.fit(IntegerNetwork((1,), populations, tuple(parts)), "loihi1")
+
+    report = chain(500, 524, 1)
+    assert [report.cores[name][0][0] for name in ("p0", "p1", "p2")] == [0, 0, 1]
+    assert report.total("cores") == 2
+    assert report.fullest["neurons_per_core"] == 1024
+    assert chain(500, 523, 1).total("cores") == 1
+    # A third core is not opened for what has room on the first.
+    assert [part[0] for part in chain(1000, 1000, 24, 24).cores.values() for part in part] == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_every_neuron_lies_on_one_core_and_limits_hold(seed, tmp_path):
+    """On a small chip of one's own, random networks are divided, and no core takes more than it may."""
+    highest = {"neurons": 20, "synapse_bits": 40_000, "input_axons": 120, "output_axons": 60, "accumulators": 2048}
+    path = tmp_path / "spec.toml"
+    limits = [f'[limits.{n}_per_core]\nhigh = {high}\nkind = "hard"\nsource = "mine"\n' for n, high in highest.items()]
+    path.write_text('name = "mine"\ntitle = "Mine"\nnode = "-"\ncitation = "Me"\n' + "".join(limits))
+    net = draw.network(seed)
+    report = deploy.fit(net, path, strict=False)
+    for population in net.populations:
+        parts = report.cores[population.name]
+        assert [n for _, first, end in parts for n in range(first, end)] == list(range(population.size))
+    broken = {problem.limit for problem in report.problems}
+    for name, high in highest.items():
+        assert report.fullest[f"{name}_per_core"] <= high or f"{name}_per_core" in broken
+    assert sum(layer.synapse_bits for layer in report.layers) > 0
 
 
 LARGE = single(ones(1024 * 128 + 1, 1))
@@ -210,6 +254,11 @@ def test_every_limit_of_a_card_is_checked(tmp_path, name):
         assert {problem.layer for problem in found} <= {"a", "b", "in", "ab"}
         assert not (report.warnings if kind == "hard" else report.problems)
         assert f"{kind} limit: {name} is " in str(report)
+        if kind == "hard":
+            with pytest.raises(
+                InputError, match=rf"does not fit mine: {name} is [-\d.,]+ in '(a|b|in|ab)', and [-\d.,]+ "
+            ):
+                deploy.fit(net, path)
     path.write_text(f'{text}[limits.{name}]\nhigh = 10000000\nkind = "hard"\nsource = "mine"\n')
     assert deploy.fit(net, path).fits
 
@@ -217,14 +266,14 @@ def test_every_limit_of_a_card_is_checked(tmp_path, name):
 def test_limits_with_a_known_answer_divide_layers(tmp_path):
     layers = (neurons("a", 4, du=[1, 1, 3, 4], vth=[1, 2, 3, 4]),)
     net = IntegerNetwork((2,), layers, (Connection("in", "input", "a", ones(4, 2)),))
-    for name, cores in (
-        ("decay_profiles_per_core", ((0, 3), (3, 4))),
-        ("threshold_profiles_per_core", ((0, 2), (2, 4))),
+    for name, first in (
+        ("decay_profiles_per_core", 3),
+        ("threshold_profiles_per_core", 2),
     ):
         path = tmp_path / "spec.toml"
         text = 'name = "mine"\ntitle = "Mine"\nnode = "-"\ncitation = "Me"\n'
         path.write_text(f'{text}[limits.{name}]\nhigh = 2\nkind = "hard"\nsource = "mine"\n')
-        assert deploy.fit(net, path).cores["a"] == cores
+        assert deploy.fit(net, path).cores["a"] == ((0, 0, first), (1, first, 4))
 
 
 def test_the_weights_of_a_convolution_are_counted_without_their_common_power_of_two():

@@ -74,13 +74,13 @@ class LayerFit:
 
     Attributes:
         name: of the population.
-        neurons, cores, synapses: counts; weights of 0 are no synapses.
+        neurons, cores, synapses: counts; a core may be shared with other layers; weights of 0 are no synapses.
         synapse_bits: memory of all its synapses, on all its cores.
         input_axons, output_axons: of all its cores.
         slots: delay slots of a neuron.
         weight_bits: most bits of a weight.
         ranges: lowest and highest number of what has a limit, such as `delay`, `threshold`, `decay_v`, `bias`.
-        fullest: for each limit of a core, what its fullest core takes.
+        fullest: for each limit of a core, the most that this layer takes on one.
     """
 
     name: str
@@ -103,14 +103,16 @@ class FitReport:
     Attributes:
         chip: the card.
         layers: in the order of the populations.
-        cores: for each population, first neuron and the one after the last of each core.
+        cores: for each population, number, first neuron and the one after the last for each core that it lies on.
+        fullest: for each limit of a core, the most that all layers take on one.
         problems: hard limits that are exceeded.
         warnings: soft limits that are exceeded.
     """
 
     chip: chips.Chip
     layers: tuple[LayerFit, ...]
-    cores: Mapping[str, tuple[tuple[int, int], ...]]
+    cores: Mapping[str, tuple[tuple[int, int, int], ...]]
+    fullest: Mapping[str, int]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
 
@@ -120,7 +122,9 @@ class FitReport:
         return not self.problems
 
     def total(self, what: str) -> int:
-        """Return the sum over layers of a count: neurons, cores, synapses, synapse_bits, input_axons, output_axons."""
+        """Return a count over all layers: neurons, cores, synapses, synapse_bits, input_axons, output_axons."""
+        if what == "cores":
+            return len({number for parts in self.cores.values() for number, _, _ in parts})
         return sum(getattr(layer, what) for layer in self.layers)
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,7 +146,7 @@ class FitReport:
         verdict = "fits" if self.fits else "does not fit"
         if self.fits and self.warnings:
             verdict = "fits as far as is known, and exceeds soft limits"
-        lines = [f"{self.chip.title}: {verdict}; cores are not shared between layers"]
+        lines = [f"{self.chip.title}: {verdict}; layers share cores where there is room"]
         for row in (heads, *rows):
             cells = [cell if isinstance(cell, str) else f"{cell:,}" for cell in row]
             lines.append(f"{cells[0]:<12}" + "".join(f"{cell:>12}" for cell in cells[1:]))
@@ -153,7 +157,7 @@ class FitReport:
 
     def _share(self, name: str) -> str:
         limit = self.chip.limits[name]
-        most = max((layer.fullest.get(name, 0) for layer in self.layers), default=0)
+        most = self.fullest.get(name, 0)
         return f"{most:,} of {limit.high:,} ({limit.kind})" if most else ""
 
 
@@ -199,13 +203,21 @@ def fit(
         raise InputError(f"the card of {card.name} has no limits; chips with limits: {known}")
     placement = place(net, card.limits)
     layers = tuple(_layer(net, population, placement) for population in net.populations)
-    found = [*_ranges_broken(net, card), *_cores_broken(card, layers, placement), *_totals_broken(card, layers)]
+    found = [
+        *_ranges_broken(net, card),
+        *_cores_broken(card, layers, placement),
+        *_totals_broken(card, layers, len(placement.full)),
+    ]
     problems = tuple(problem for problem in found if problem.kind == "hard")
     if problems and strict:
         more = f" (and {len(problems) - 1} more: pass strict=False and print the report)" if problems[1:] else ""
         raise InputError(f"the network does not fit {card.name}: {problems[0]}{more}")
-    cores = {name: tuple(ranges) for name, ranges in placement.cores.items()}
-    return FitReport(card, layers, cores, problems, tuple(p for p in found if p.kind == "soft"))
+    cores = {
+        name: tuple((number, *part) for number, part in zip(placement.numbers[name], parts, strict=True))
+        for name, parts in placement.cores.items()
+    }
+    fullest = {name: max(core[name] for core in placement.full) for name in placement.full[0]}
+    return FitReport(card, layers, cores, fullest, problems, tuple(p for p in found if p.kind == "soft"))
 
 
 def _layer(net: IntegerNetwork, population: Population, placement: Placement) -> LayerFit:
@@ -281,7 +293,7 @@ def _cores_broken(card: chips.Chip, layers: tuple[LayerFit, ...], placement: Pla
     return [_over(card, name, layer.name, most) for name, layer, most in broken]
 
 
-def _totals_broken(card: chips.Chip, layers: tuple[LayerFit, ...]) -> list[Problem]:
+def _totals_broken(card: chips.Chip, layers: tuple[LayerFit, ...], cores: int) -> list[Problem]:
     counts: dict[str, Callable[[LayerFit], int]] = {
         "cores_per_chip": lambda layer: layer.cores,
         "neurons_per_chip": lambda layer: layer.neurons,
@@ -289,7 +301,7 @@ def _totals_broken(card: chips.Chip, layers: tuple[LayerFit, ...]) -> list[Probl
     }
     found = []
     for name, count in counts.items():
-        total = sum(count(layer) for layer in layers)
+        total = cores if name == "cores_per_chip" else sum(count(layer) for layer in layers)
         if name in card.limits and total > card.limits[name].high:
             found.append(_over(card, name, max(layers, key=count).name, total))
     return found

@@ -1,7 +1,7 @@
 """Placement: neurons of a population, in order, on as few cores as the limits of a core allow.
 
-Cores are filled one after another and hold neurons of one population only. Then a core whose axons to other cores are
-too many is divided.
+Each population fills parts of cores, one after another. A part whose axons to other parts are too many is divided. Then
+parts of several populations share a core where the limits hold for their sum.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from snnkit.deploy.integer import IntegerNetwork, Population
 from snnkit.deploy.reach import Reach
 
 _LEAST_SLOTS = 8
+_OPEN = 64
 
 Cores = list[tuple[int, int]]
-"""First neuron and the one after the last, of each core."""
+"""First neuron and the one after the last, of each part that lies on one core."""
 
 
 @dataclass
@@ -27,14 +28,18 @@ class Placement:
     """Where neurons lie, and what each core takes.
 
     Attributes:
-        cores: for each population.
-        used: for each population, what its cores take under each limit of a core, a number each.
+        cores: for each population, its parts.
+        used: for each population, what its parts take under each limit of a core, a number each.
         broken: for each population, limits that no division keeps, and what one neuron takes.
+        numbers: for each population, the core of each part.
+        full: for each core, what it takes under each limit.
     """
 
     cores: dict[str, Cores]
     used: dict[str, dict[str, list[int]]]
     broken: dict[str, dict[str, int]] = field(default_factory=dict)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
+    full: list[dict[str, int]] = field(default_factory=list)
 
 
 def place(chip: IntegerNetwork, limits: Mapping[str, Limit]) -> Placement:
@@ -56,7 +61,19 @@ def place(chip: IntegerNetwork, limits: Mapping[str, Limit]) -> Placement:
             for first, end in found.cores[name]
         ]
         found.used[name] = {limit: [core[limit] for core in each] for limit in each[0]}
+        found.numbers[name] = [_share(part, found.full, high) for part in each]
     return found
+
+
+def _share(part: dict[str, int], full: list[dict[str, int]], high: Mapping[str, int]) -> int:
+    """Return the first of the last cores that has room for a part, or a new one, and note there what it takes."""
+    for number in range(max(0, len(full) - _OPEN), len(full)):
+        both = {name: full[number][name] + part[name] for name in part}
+        if all(taken <= high.get(name, math.inf) for name, taken in both.items()):
+            full[number] = both
+            return number
+    full.append(dict(part))
+    return len(full) - 1
 
 
 def slots(into: list[Reach]) -> int:
