@@ -3,10 +3,10 @@
 | Norse                                     | here                                                                |
 |-------------------------------------------|---------------------------------------------------------------------|
 | torch's layers in SequentialState         | the same                                                            |
-| LIFBoxCell(reset_value or reset_subtract) | LIF(reset="hard" or "soft", v_rest=v_leak)                          |
+| LIFBoxCell(reset_value or reset_subtract) | LIF(reset="hard" or "soft", v_rest=v_leak), which starts at v_leak   |
 | LIFCell, v_leak 0                         | CubaLIF(reset="hard", input_decay=True)                             |
 | LIFRecurrentCell, v_leak 0                | Linear, then Recurrent(CubaLIF, Linear); only in                    |
-| IAFCell                                   | IF(reset="hard")                                                    |
+| IAFCell                                   | IF(reset="hard"), which starts at v_reset                           |
 | LIBoxCell, v_leak 0                       | Readout(tau)                                                        |
 
 Norse steps by `dt` seconds with inverse time constants, so `tau = 1 / (dt * tau_inv)` in steps. It fires strictly above
@@ -24,15 +24,16 @@ from torch import Tensor, nn
 
 from snnkit import neuron as ours
 from snnkit.convert.package import package
-from snnkit.convert.rows import above, agree, below, exported, network, same_equations, torch_layer
+from snnkit.convert.rows import above, agree, below, exported, network, same_equations, scalar, started, torch_layer
 from snnkit.errors import InputError
 from snnkit.network import Network
-from snnkit.neuron import Surrogate, surrogate
+from snnkit.neuron import Neuron, Surrogate, surrogate
 from snnkit.spiking import Spiking
 from snnkit.synapse import Recurrent
 
 _TITLE = "Norse"
 _CELLS = ("LIFBoxCell", "LIFCell", "LIFRecurrentCell", "IAFCell", "LIBoxCell")
+_ZERO = torch.zeros(())
 _SUPER = surrogate.fast_sigmoid(1.0)
 
 
@@ -120,10 +121,13 @@ def _cell(cell: Any, kind: str, given: Surrogate | None) -> list[nn.Module]:
             raise InputError(f"reset_method {parameters.reset_method.__name__} has no counterpart")
         values |= {"tau": _tau(parameters.tau_mem_inv, cell.dt), "v_rest": parameters.v_leak}
         values |= {} if soft else {"v_reset": parameters.v_reset}
-        return [Spiking(ours.lif(reset="soft" if soft else "hard"), **options, **values)]
+        neuron = _started(ours.lif(reset="soft" if soft else "hard"), parameters.v_leak, "v_leak")
+        return [Spiking(neuron, **options, **values)]
     values["v_reset"] = parameters.v_reset
     if kind == "IAFCell":
-        return [Spiking(ours.integrate_fire(reset="hard"), **options, **values)]
+        return [
+            Spiking(_started(ours.integrate_fire(reset="hard"), parameters.v_reset, "v_reset"), **options, **values)
+        ]
     _needs_rest(parameters, kind)
     values |= {name: _tau(getattr(parameters, f"{name}_inv"), cell.dt) for name in ("tau_syn", "tau_mem")}
     layer = Spiking(ours.cuba_lif(reset="hard", input_decay=True), **options, **values)
@@ -137,6 +141,21 @@ def _cell(cell: Any, kind: str, given: Surrogate | None) -> list[nn.Module]:
         if not cell.autapses:
             back.weight.fill_diagonal_(0.0)
     return [inside, Recurrent(layer, back)]
+
+
+def _started(neuron: Neuron, start: Any, name: str) -> Neuron:
+    """Return a neuron that starts where theirs does."""
+    return started(neuron, v=scalar(start, name)) if bool((torch.as_tensor(start) != 0).any()) else neuron
+
+
+def _starts(layer: Spiking, neuron: Neuron, start: Tensor, name: str) -> bool:
+    """Return whether a layer has these equations; raises InputError where it does not start as theirs will."""
+    if layer.neuron.digest != neuron.digest:
+        return False
+    if bool((start != layer.neuron.states["v"]).any()):
+        came = layer.neuron.states["v"]
+        raise InputError(f"theirs starts at {name}={float(start.abs().max()):g}, and this one at {came:g}")
+    return True
 
 
 def _tau(inverse: Any, dt: float) -> Tensor:
@@ -164,12 +183,12 @@ def _their_cell(norse: Any, layer: Spiking, dt: float) -> nn.Module:
     if layer.neuron.spiking and layer.surrogate != _SUPER:
         raise InputError(f"Norse has no surrogate as {layer.surrogate!r}; it has snnkit.surrogate.fast_sigmoid(1.0)")
     common = {"method": "super"}
-    if same_equations(layer, ours.integrate_fire(reset="hard")):
+    if _starts(layer, ours.integrate_fire(reset="hard"), values.get("v_reset", _ZERO), "v_reset"):
         module = package("norse.torch.functional.iaf", extra="interop")
         cell = package("norse.torch.module.iaf", extra="interop").IAFCell
         return cell(module.IAFParameters(v_th=below(values["theta"]), v_reset=values["v_reset"], **common), dt=dt)
     for reset in ("hard", "soft"):
-        if same_equations(layer, ours.lif(reset=reset)):
+        if _starts(layer, ours.lif(reset=reset), values.get("v_rest", _ZERO), "v_leak"):
             how = package("norse.torch.functional.reset", extra="interop")
             method = how.reset_value if reset == "hard" else how.reset_subtract
             parameters = norse.LIFBoxParameters(

@@ -172,14 +172,13 @@ def _node(nodes: Any, surrogates: Any, layer: Spiking) -> nn.Module:
         "v_threshold": numbers["theta"],
         "v_reset": v_reset,
         "surrogate_function": _their_surrogate(surrogates, layer.surrogate),
-        "step_mode": "m",
     }
     if family == "cuba_lif":
         decays = {f"{key}_decay": float(decay_of(numbers[f"tau_{name}"])) for key, name in (("c", "syn"), ("v", "mem"))}
         node = nodes.CUBALIFNode(**decays, **common)
-        node.detach_reset = layer.detach_reset
+        node.step_mode, node.detach_reset = "m", layer.detach_reset
         return node
-    common["detach_reset"] = layer.detach_reset
+    common |= {"detach_reset": layer.detach_reset, "step_mode": "m"}
     if family == "integrate_fire":
         return nodes.IFNode(**common)
     if numbers["v_rest"] != (v_reset or 0.0):

@@ -73,6 +73,7 @@ class _Row:
     def __init__(self, graph: Graph, dt: float, convention: Convention, *, ours: bool) -> None:
         self.graph, self.dt, self.convention, self.ours = graph, dt, convention, ours
         self.layers: list[nn.Module] = []
+        self.sizes: dict[nn.Module, Shape] = {}
         self.used: set[str] = set()
 
     def network(self) -> tuple[Network, Shape]:
@@ -104,6 +105,8 @@ class _Row:
             try:
                 at = shape
                 for k, module in enumerate(self.layers):
+                    if self.sizes.get(module, at) != at:
+                        raise InputError(f"layer {str(k)!r} has {list(self.sizes[module])} neurons and gets {list(at)}")
                     at = after(module, at, str(k))
                 return shape
             except InputError as error:
@@ -149,9 +152,13 @@ class _Row:
             return name
         layer = self._layer(name, node)
         if loops:
-            if not isinstance(layer, Spiking) or any(self._length([*path, name]) != len(path) for path in loops):
+            known = all(path and self._length([*path, name]) == len(path) for path in loops)
+            if not isinstance(layer, Spiking) or not known:
                 raise UnfitError(f"node {name!r:.80} ({node.kind}) leads to itself; a neuron may, through Linear")
             layer = Recurrent(layer, self._connection(loops, name))
+        size = np.broadcast_shapes(*(value.shape for value in node.fields.values())) if node.kind in FIELDS else ()
+        if math.prod(size) > 1:
+            self.sizes[layer] = size
         self.layers.append(layer)
         return name
 
