@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from corruption import corrupt
+from torch import nn
 
 import snnkit
 from snnkit.deploy import Connection, Conv, Dense, IntegerNetwork, Population, Sparse, c99, draw
@@ -115,6 +116,25 @@ def test_a_population_that_nothing_reaches_and_an_input_that_goes_nowhere_compil
     assert compiled(tmp_path, *TRAPS).returncode == 0
 
 
+def test_a_quantised_network_runs_alike_on_1000_samples(tmp_path):
+    torch.manual_seed(0)
+    lif, cuba = (kind(reset="hard", backend="reference") for kind in (snnkit.LIF, snnkit.CubaLIF))
+    late = snnkit.DelayLinear(64, 24, max_delay=9, bias=True)
+    last = nn.Linear(24, 10), snnkit.Readout(backend="reference")
+    net = snnkit.Network(nn.Conv2d(1, 4, 3, padding=1), lif, nn.AvgPool2d(2), nn.Flatten(), late, cuba, *last)
+    with torch.no_grad():
+        net[0].weight.mul_(4.0)
+        late.weight.mul_(4.0)
+        late.bias.fill_(0.1)
+    x = (torch.rand((12, 1000, 1, 8, 8), generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    chip = snnkit.deploy.quantise(net, calibration=x[:, :100])
+    rates = [float(s.float().mean()) for s in chip.record(x[:, :100], ["1", "5"]).values()]
+    assert min(rates) > 0.01, rates
+    c99.save(chip, tmp_path, x=x)
+    assert compiled(tmp_path).stdout == "selftest: 1000 samples of 12 steps agree\n"
+    c99.check(tmp_path)
+
+
 def test_make_checks_compiles_and_measures(exported):
     done = subprocess.run(["make"], cwd=exported.folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -150,8 +170,8 @@ def test_weights_take_a_byte_and_zeros_nothing(tmp_path):
     conv = Conv(pick.integers(-100, 100, (4, 2, 3, 3)) | 1, (2, 8, 8), padding=(1, 1))
     chip = IntegerNetwork((2, 8, 8), (image,), (Connection("in", "input", "out", conv),))
     saved = c99.save(chip, tmp_path)
-    assert (saved.constant_bytes, saved.state_bytes) == (4 * 2 * 9, 256 * (4 + 4 + 4 + 1))
-    assert str(saved).endswith("72 bytes of constants and 3,328 bytes of state; type make in it to compile and test")
+    assert (saved.constant_bytes, saved.state_bytes) == (4 * 2 * 9, 256 * (4 + 4 + 1))
+    assert str(saved).endswith("72 bytes of constants and 2,304 bytes of state; type make in it to compile and test")
 
 
 def test_the_selftest_fails_when_any_array_was_changed(tmp_path):

@@ -73,7 +73,8 @@ class Program:
         for part in self.synapses:
             found[f"pending_{part.index}"] = (part.slots * part.outputs, 4, "uint32_t")
         for k, population in enumerate(self.chip.populations):
-            found |= {f"u_{k}": (population.size, 4, "int32_t"), f"v_{k}": (population.size, 4, "int32_t")}
+            names = [f"u_{k}"] * keeps_current(population) + [f"v_{k}"]
+            found |= {name: (population.size, 4, "int32_t") for name in names}
         for part in self.synapses:
             if part.slots > 1:
                 kind = smallest(0, part.slots)
@@ -139,14 +140,17 @@ uint32_t network_state_digest(const network_state *state);
         du, dv, vth = (_value(name, getattr(population, name), k) for name in ("du", "dv", "vth"))
         factor = 1 << population.bias_exponent
         bias = f"bias_{k}[n] * (int32_t){factor}" if population.bias.ndim else literal(int(population.bias) * factor)
+        kept = keeps_current(population)
+        current = f"&state->u_{k}[n]" if kept else "&u"
+        fresh = "" if kept else "        int32_t u = 0;\n"
         return f"""\
 /* population "{population.name}": {_shape(population.shape)} */
 static void neurons_{k}(network_state *state)
 {{
     uint32_t n;
     for (n = 0; n < {population.size}u; ++n) {{
-        const uint32_t arrived = {" + ".join(arriving) or "0u"};
-        state->s_{k}[n] = (uint8_t)neuron_step(&state->u_{k}[n], &state->v_{k}[n], low32(arrived),
+{fresh}        const uint32_t arrived = {" + ".join(arriving) or "0u"};
+        state->s_{k}[n] = (uint8_t)neuron_step({current}, &state->v_{k}[n], low32(arrived),
             {du}, {dv}, {bias}, {vth});
     }}
 }}
@@ -179,7 +183,9 @@ static void neurons_{k}(network_state *state)
         neurons = "".join(
             f"    for (n = 0; n < {population.size}u; ++n) {{\n"
             f"        hash = mix(hash, state->s_{k}[n]);\n"
-            f"        hash = mix(mix(hash, (uint32_t)state->u_{k}[n]), (uint32_t)state->v_{k}[n]);\n"
+            + f"        hash = mix(hash, (uint32_t)state->u_{k}[n]);\n"
+            * keeps_current(population)
+            + f"        hash = mix(hash, (uint32_t)state->v_{k}[n]);\n"
             "    }\n"
             for k, population in enumerate(self.chip.populations)
         )
@@ -189,6 +195,11 @@ static void neurons_{k}(network_state *state)
             f"uint32_t network_digest(void)\n{{\n{start}{counter}{constants}{end}",
             f"uint32_t network_state_digest(const network_state *state)\n{{\n{start}    uint32_t n;\n{neurons}{end}",
         ]
+
+
+def keeps_current(population: Population) -> bool:
+    """Return whether a current is part of the state: where nothing is kept of it, it is made anew in every step."""
+    return bool((population.du != 4095).any())
 
 
 def _value(name: str, array: np.ndarray, k: int) -> str:

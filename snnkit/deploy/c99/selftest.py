@@ -10,7 +10,7 @@ from torch import Tensor
 
 from snnkit.deploy import emulator
 from snnkit.deploy.c99.pack import constant, unsigned
-from snnkit.deploy.c99.render import DIGEST_FACTOR, DIGEST_START, Program
+from snnkit.deploy.c99.render import DIGEST_FACTOR, DIGEST_START, Program, keeps_current
 from snnkit.deploy.integer import IntegerNetwork
 
 
@@ -104,7 +104,8 @@ def outcomes(chip: IntegerNetwork, x: Tensor) -> np.ndarray:
         part[:, n] for s, v in zip(spikes[last], membranes, strict=True) for n in range(s.shape[1]) for part in (s, v)
     )
     found = _mixed(answer, x.shape[1])
-    ends = [(spikes[n][-1], after[n]["u"].cpu().numpy(), after[n]["v"].cpu().numpy()) for n in names]
+    parts = {p.name: ("u", "v") if keeps_current(p) else ("v",) for p in chip.populations}
+    ends = [(spikes[n][-1], *(after[n][part].cpu().numpy() for part in parts[n])) for n in names]
     state = _mixed((part[:, n] for parts in ends for n in range(parts[0].shape[1]) for part in parts), x.shape[1])
     return _mix(found, state)
 
