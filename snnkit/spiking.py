@@ -92,6 +92,11 @@ class Spiking(nn.Module):
             result[name] = bounded(value, bounds.low, bounds.high) if learnt else value
         return result
 
+    def vectors(self, shape: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
+        """Return the parameters for inputs [B, features…] as vectors of 1 or of one element per neuron of a sample."""
+        flat = [_flat(value, name, shape) for name, value in self.values().items()]
+        return [value if value.dtype == dtype else value.to(dtype) for value in flat]
+
     def start(self, shape: Sequence[int], like: Tensor) -> State:
         """Return the state before the first step, [B, features…], on the device of `like`."""
         wide = torch.float64 if like.dtype == torch.float64 else torch.float32
@@ -147,12 +152,11 @@ class Spiking(nn.Module):
     def _run(self, x: Tensor, state: State, every: int | None = None) -> tuple[Tensor, State, Tensor]:
         shape = x.shape[1:]
         T, M = x.shape[0], math.prod(shape)
-        params = [_flat(value, name, shape) for name, value in self.values().items()]
         stacked = torch.stack([state[name].reshape(M) for name in self.neuron.states])
         if every is None:
             every = max(1, math.isqrt(T)) if torch.is_grad_enabled() else T
         backend, _ = backends.resolve(self.backend, x.device, x.dtype)
-        params = [p if p.dtype == stacked.dtype else p.to(stacked.dtype) for p in params]
+        params = self.vectors(shape, stacked.dtype)
         y, after, checkpoints = backends.run(
             self._kernel, x.reshape(T, M), stacked, params, backend=backend, every=every
         )
@@ -260,7 +264,7 @@ def _value(neuron: Neuron, name: str, value: float | Tensor) -> Tensor:
     return tensor
 
 
-def _flat(value: Tensor, name: str, shape: torch.Size) -> Tensor:
+def _flat(value: Tensor, name: str, shape: Sequence[int]) -> Tensor:
     """Return a parameter as a vector of 1 or of one element per neuron of a sample."""
     if value.numel() == 1:
         return value.reshape(1)

@@ -16,7 +16,7 @@ from snnkit.codegen import cpu
 layer = snnkit.LIF(tau=3.0, learn=("tau",))
 layer(torch.rand(5, 2, 3, requires_grad=True)).sum().backward()
 kernel = layer.kernel
-functions = [cpu._compile(kernel, "float32", w) for w in (None, (True, False, False))]
+functions = [cpu.compiled(kernel, "float32", w) for w in (None, (True, False, False))]
 hits = [sum(f.stats.cache_hits.values()) for f in functions]
 derived = "snnkit.codegen.adjoint" in sys.modules
 print(json.dumps({"hits": hits, "derived": derived, "file": functions[0].py_func.__code__.co_filename}))

@@ -42,15 +42,15 @@ def forward(
         Output [T, M] as `x`, states after the last step [S, M], checkpoints [ceil(T / every), S, M].
     """
     T, M = x.shape
-    function = _compile(kernel, _real(state), None)
+    function = compiled(kernel, precision(state), None)
     y = empty((T, M), x.dtype)
     checkpoints = empty((-(-T // every), len(state), M), state.dtype)
-    vectors = _vectors(params, _real(state))
+    vectors = numbers(params, precision(state))
     for first, last in _chunks(x, every):
         x_rows, y_rows = _wide(rows(x[first:last])), _wide_like(y[first:last])
         after = empty(state.shape, state.dtype)
         a = [a.numpy() for a in (x_rows, state, y_rows, after, checkpoints[first // every : -(-last // every)])]
-        _share(functools.partial(function, a[0], a[1], vectors, *a[2:], every), last - first, M)
+        share(functools.partial(function, a[0], a[1], vectors, *a[2:], every), last - first, M)
         if y_rows.dtype != y.dtype:
             y[first:last] = y_rows
         state = after
@@ -76,12 +76,12 @@ def backward(
         Gradients of the input [T, M], of the first states [S, M], of the wanted parameters [P, M].
     """
     T, M = x.shape
-    real = _real(checkpoints)
-    function = _compile(kernel, real, wanted)
+    real = precision(checkpoints)
+    function = compiled(kernel, real, wanted)
     grad_y, grad_state = grads
     grad_x = empty((T, M), x.dtype)
     grad_params = torch.zeros((sum(wanted), M), dtype=checkpoints.dtype)
-    vectors = _vectors(params, real)
+    vectors = numbers(params, real)
     surrogate = np.array(list(kernel.surrogate.params.values()) or [0.0], dtype=real)
     grad_state = grad_state.contiguous()
     for first, last in reversed(_chunks(x, every)):
@@ -89,7 +89,7 @@ def backward(
         g_rows, out = _wide(rows(grad_y[first:last])), _wide_like(grad_x[first:last])
         before = empty(grad_state.shape, grad_state.dtype)
         a = [piece.numpy() for piece in (*pieces, g_rows, grad_state, out, before, grad_params)]
-        _share(functools.partial(function, a[0], a[1], vectors, surrogate, *a[2:], every), last - first, M)
+        share(functools.partial(function, a[0], a[1], vectors, surrogate, *a[2:], every), last - first, M)
         if out.dtype != grad_x.dtype:
             grad_x[first:last] = out
         grad_state = before
@@ -102,8 +102,8 @@ def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tu
     It takes input [M] and states [S, M], float32, and returns output and states of the same shapes; `params` are as in
     `forward`.
     """
-    function = _compile(kernel, "float32", None)
-    vectors = _vectors([p.float() for p in params], "float32")
+    function = compiled(kernel, "float32", None)
+    vectors = numbers([p.float() for p in params], "float32")
 
     def step(x: Any, state: Any) -> tuple[Any, Any]:
         y, after = np.empty_like(x), np.empty_like(state)
@@ -114,7 +114,7 @@ def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tu
 
 
 @functools.cache
-def _compile(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None) -> Callable[..., None]:
+def compiled(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None) -> Callable[..., None]:
     import numba
 
     direction = "forward" if wanted is None else "backward"
@@ -125,11 +125,11 @@ def _compile(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None) -> Call
     return getattr(module, direction)
 
 
-def _real(tensor: Tensor) -> str:
+def precision(tensor: Tensor) -> str:
     return "float64" if tensor.dtype == torch.float64 else "float32"
 
 
-def _vectors(params: Sequence[Tensor], real: str) -> tuple[Any, ...]:
+def numbers(params: Sequence[Tensor], real: str) -> tuple[Any, ...]:
     plain = [p.detach() if p.requires_grad else p for p in params]
     return tuple(p.contiguous().numpy() for p in plain) or (np.zeros(1, dtype=real),)
 
@@ -151,6 +151,6 @@ def _wide_like(x: Tensor) -> Tensor:
     return torch.empty(x.shape, dtype=torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def _share(run: Callable[[int, int], None], T: int, M: int) -> None:
+def share(run: Callable[[int, int], None], T: int, M: int) -> None:
     """Run a kernel over all neurons, split between threads where there is enough to do."""
     split(run, M, most=1 if T * M <= _SMALL else None, grain=64, piece=BLOCK)

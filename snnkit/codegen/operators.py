@@ -35,8 +35,8 @@ def _forward(
     """Run kernel `key` over x [T, M] from state [S, M]; see `cpu.forward` for shapes."""
     kernel = known(key)
     result = _backend(backend).forward(kernel, x, state, params, every)
-    if backend == "cpu" and check_finite() and not np.isfinite(result[1].numpy()).all():
-        raise InputError(_not_finite(kernel, x, state))
+    if backend == "cpu":
+        check_outcome(kernel, x, state, result[1])
     return result
 
 
@@ -111,7 +111,7 @@ class _Forward(Function):
         grad_x, grad_state, totals = _apply(
             _Backward, x, checkpoints, grad_y, grad_after, ctx.call, ctx.wanted, *params
         )
-        return grad_x, grad_state, None, None, *_sums(totals, params, ctx.wanted)
+        return grad_x, grad_state, None, None, *sums(totals, params, ctx.wanted)
 
     @staticmethod
     def vmap(
@@ -214,14 +214,14 @@ def _differentiate(ctx: Any, grad_y: Tensor, grad_after: Tensor, _: Tensor) -> t
     x, checkpoints, *params = ctx.saved_tensors
     wanted = [int(need) for need in ctx.needs_input_grad[2]]
     grads = backward_kernel(x, checkpoints, params, grad_y, grad_after, *ctx.call, wanted)
-    return grads[0], grads[1], _sums(grads[2], params, wanted), None, None, None
+    return grads[0], grads[1], sums(grads[2], params, wanted), None, None, None
 
 
 # A compiler traces the operator with this gradient; it cannot see through one autograd function inside another.
 forward_kernel.register_autograd(_differentiate, setup_context=_setup)
 
 
-def _sums(totals: Tensor, params: Sequence[Tensor], wanted: Sequence[int]) -> list[Tensor | None]:
+def sums(totals: Tensor, params: Sequence[Tensor], wanted: Sequence[int]) -> list[Tensor | None]:
     """Return the gradient of each parameter: the totals [P, M] of its neurons, summed over the batch."""
     rows = iter(totals.unbind(0)) if any(wanted) else iter(())
     return [next(rows).reshape(-1, len(p)).sum(0) if w else None for p, w in zip(params, wanted, strict=True)]
@@ -243,6 +243,12 @@ def _refuse_mapped(dims: Sequence[int | None]) -> None:
             "vmap over a neuron's parameters is not possible in the compiled kernels; build the layer with "
             "backend='reference', or give the parameter one value per neuron"
         )
+
+
+def check_outcome(kernel: Kernel, x: Tensor, state: Tensor, after: Tensor) -> None:
+    """Raise InputError where the states after the last step are not finite, naming what was not from the start."""
+    if check_finite() and not np.isfinite(after.detach().numpy()).all():
+        raise InputError(_not_finite(kernel, x, state))
 
 
 def _not_finite(kernel: Kernel, x: Tensor, state: Tensor) -> str:

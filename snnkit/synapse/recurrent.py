@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnkit.codegen import recurrence
+from snnkit.codegen.backends import resolve
 from snnkit.errors import InputError
 from snnkit.spiking import Spiking, check_lengths, check_sequence
 from snnkit.synapse.fold import stateful
@@ -45,6 +47,8 @@ class Recurrent(nn.Module):
         if lengths is not None:
             check_lengths(lengths, x)
         current = self._start(x) if state is None else self._check(x, state)
+        if self._fused(x, current):
+            return self._run_fused(x, current, lengths)
         outputs = []
         for t, x_t in enumerate(x.unbind(0)):
             y, after = self.step(x_t, current)
@@ -79,6 +83,38 @@ class Recurrent(nn.Module):
                 outputs.append(y)
                 steps.append(state["layer"])
         return torch.stack(outputs), state, {n: torch.stack([s[n] for s in steps]) for n in self.layer.neuron.states}
+
+    def _fused(self, x: Tensor, state: dict[str, Any]) -> bool:
+        """Return whether all steps run in one operation: a dense connection, the CPU's kernels, no transform."""
+        plain = type(self.connection) is nn.Linear and not self.connection._forward_hooks
+        if not plain or x.ndim != 3 or len(x) == 1 or not self.layer.neuron.spiking:
+            return False
+        same = {x.dtype, self.connection.weight.dtype, state["output"].dtype} <= {torch.float32, torch.float64}
+        transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+        backend, _ = resolve(self.layer.backend, x.device, x.dtype)
+        return backend == "cpu" and same and x.dtype == self.connection.weight.dtype and not transformed
+
+    def _run_fused(self, x: Tensor, state: dict[str, Any], lengths: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
+        outputs, first = [], 0
+        for last in [len(x)] if lengths is None else sorted({*lengths.tolist(), len(x)}):
+            y, after = self._stretch(x[first:last], state)
+            if lengths is not None:
+                going = lengths >= last
+                y = y * going.view(-1, 1).to(y.dtype)
+                after = _held(going, after, state)
+            outputs.append(y)
+            state, first = after, last
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0], state
+
+    def _stretch(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Run some steps for all samples; see `snnkit.codegen.recurrence`."""
+        names, shape = self.layer.neuron.states, x.shape[1:]
+        stacked = torch.stack([state["layer"][name].reshape(-1) for name in names])
+        params = self.layer.vectors(shape, stacked.dtype)
+        start = state["output"], stacked
+        connection = self.connection.weight, self.connection.bias
+        y, after = recurrence.run(self.layer.kernel, x, connection, start, params)
+        return y, {"layer": dict(zip(names, (a.view(shape) for a in after.unbind(0)), strict=True)), "output": y[-1]}
 
     def _start(self, x: Tensor) -> dict[str, Any]:
         start: dict[str, Any] = {"layer": self.layer.start(x.shape[1:], x), "output": torch.zeros_like(x[0])}
