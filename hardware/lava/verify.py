@@ -48,7 +48,7 @@ def main() -> int:
         total.update(events(chip, x))
         total.update(kinds(chip))
         if report.mismatches:
-            print(f"seed {seed}: {report}")
+            print(f"seed {seed}: {report}", flush=True)
     print(f"seeds {given.first}..{given.first + given.networks - 1}, {time.perf_counter() - start:.0f} s")
     for name, count in total.items():
         print(f"{count:>12,} {name}")

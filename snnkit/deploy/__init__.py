@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from snnkit.deploy import c99 as c99
     from snnkit.deploy import lava as lava
+    from snnkit.deploy import netx as netx
     from snnkit.deploy import nir as nir
     from snnkit.deploy.capacity import FitReport as FitReport
     from snnkit.deploy.capacity import fit as fit
@@ -53,7 +54,7 @@ _HOMES = {
     "save": "store",
 }
 
-_MODULES = ("c99", "lava", "nir")
+_MODULES = ("c99", "lava", "netx", "nir")
 """Modules of their own, imported when they are named."""
 
 __all__ = sorted((*_HOMES, *_MODULES))  # pyright: ignore[reportUnsupportedDunderAll]

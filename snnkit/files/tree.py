@@ -34,6 +34,7 @@ KINDS = {
     "recording": ("a recording", "is", "snnkit.files.load_recording"),
     "results": ("results", "are", "snnkit.files.load_results"),
     "integer network": ("an integer network", "is", "snnkit.deploy.load"),
+    "netx network": ("a network of NetX", "is", "snnkit.deploy.netx.load"),
 }
 """Kinds of file, with how to speak of each and what opens it."""
 
