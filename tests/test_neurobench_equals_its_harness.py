@@ -104,6 +104,47 @@ def test_metrics_equal_the_harnesss(name, share):
     assert 0 < ours.activation_sparsity < 1
 
 
+def test_a_snntorch_network_in_the_harnesss_own_wrapper_measures_alike():
+    """The harness runs snnTorch's neurons step by step; the same network is measured here with our neurons."""
+    pytest.importorskip("neurobench", reason="NeuroBench's harness is not installed")
+    import snntorch
+    from neurobench.metrics.static import ConnectionSparsity, Footprint
+    from neurobench.metrics.workload import ActivationSparsity, SynapticOperations
+    from neurobench.models import SNNTorchModel
+
+    torch.manual_seed(3)
+    layers = [sparse_weights(nn.Linear(20, 30, bias=False), 0.3), sparse_weights(nn.Linear(30, 6, bias=False), 0.3)]
+    leaky = [snntorch.Leaky(0.5, reset_mechanism="zero", init_hidden=True, output=last) for last in (False, True)]
+    theirs = nn.Sequential(layers[0], leaky[0], layers[1], leaky[1])
+    lif = [LIF(tau=2.0, reset="hard", input_decay=False) for _ in range(2)]
+    ours = snnkit.Network(layers[0], lif[0], layers[1], lif[1])
+    x = spikes(9, 4, 20)
+    model = SNNTorchModel(theirs)
+    model.register_hooks()
+    data = (x.transpose(0, 1), torch.zeros(4))
+    with torch.no_grad():
+        out = model(data[0])
+        wanted = SynapticOperations()(model, out, data)
+    sparsity = ActivationSparsity()(model, out, data)
+    model.cleanup_hooks()
+    assert torch.equal(out.transpose(0, 1), ours(x))
+    found = deploy.neurobench(ours, x)
+    assert found.effective_acs == pytest.approx(wanted["Effective_ACs"], rel=CLOSE)
+    assert found.effective_macs == wanted["Effective_MACs"] == 0
+    assert found.dense == pytest.approx(wanted["Dense"], rel=CLOSE)
+    assert found.activation_sparsity == pytest.approx(sparsity, rel=CLOSE)
+    assert round(found.connection_sparsity, 4) == pytest.approx(ConnectionSparsity()(model), abs=CLOSE)
+    weights = sum(layer.weight.numel() * 4 for layer in layers)
+    # What neurons keep beside the weights differs: parameters of the one, buffers of the other.
+    assert found.footprint - _neurons(ours) == Footprint()(model) - _neurons(theirs) == weights
+
+
+def _neurons(net: nn.Module) -> int:
+    """Return the bytes that a network keeps beside its Linear layers."""
+    kept = [t for m in net.children() if not isinstance(m, nn.Linear) for t in (*m.parameters(), *m.buffers())]
+    return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+
+
 def test_operations_of_an_integer_network_equal_the_harnesss_layer_by_layer():
     """The harness reads its connections as torch layers, with the spikes that the emulator recorded."""
     layers = pytest.importorskip("neurobench.metrics.utils.layers", reason="NeuroBench's harness is not installed")
