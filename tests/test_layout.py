@@ -49,6 +49,8 @@ HEAVY = {
     "h5py",
     "lightning_fabric",
     "matplotlib",
+    "nir",
+    "nirtorch",
     "norse",
     "numba",
     "rich",

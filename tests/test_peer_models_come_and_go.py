@@ -171,7 +171,7 @@ def test_recurrent_neurons_of_snntorch_come() -> None:
 def test_networks_go_to_snntorch(kind: str, options: dict[str, Any], reset: str) -> None:
     pytest.importorskip("snntorch", reason="snnTorch is not installed")
     # no membrane may pass two thresholds where snnTorch subtracts
-    theta = {"CubaLIF": 60.0}.get(kind, 20.0) if reset == "soft" else 0.75
+    theta = {"CubaLIF": 50.0}.get(kind, 20.0) if reset == "soft" else 0.75
     each = torch.linspace(theta, theta * 1.25, 8) if kind == "IF" else theta
     net = snnkit.Network(nn.Linear(6, 8), getattr(snnkit, kind)(theta=each, reset=reset, **options))
     nn.init.uniform_(net[0].weight, -0.3, 0.7)

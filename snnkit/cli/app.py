@@ -104,15 +104,20 @@ def evaluate(
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="a network file, such as chip.h5")],
+    model: Annotated[Path, typer.Argument(help="a network file, such as net.h5 or chip.h5")],
+    nir: Annotated[Path | None, typer.Option("--nir", help="file for NIR of a network, checked by its spikes")] = None,
+    netx: Annotated[Path | None, typer.Option("--netx", help="file for NetX of an integer network")] = None,
     c: Annotated[
         Path | None, typer.Option("--c", help="folder for C99 of an integer network, with a self-test")
     ] = None,
+    dt: Annotated[float, typer.Option(help="with --nir: seconds for one step")] = 1e-3,
+    shape: Annotated[str | None, typer.Option(help="with --nir: of one step of the input, such as 2,34,34")] = None,
+    soft_reset: Annotated[str, typer.Option(help="with --nir: refuse, or metadata")] = "refuse",
 ) -> None:
     """Write a stored network in another form."""
     from snnkit.cli import export as work
 
-    work.export(model, {"c": c})
+    work.export(model, {"nir": nir, "netx": netx, "c": c}, work.Options(dt, shape, soft_reset))
 
 
 @app.command()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import snnkit
 from snnkit import deploy
 from snnkit.cli.console import standard
 from snnkit.deploy import IntegerNetwork
@@ -12,19 +14,45 @@ from snnkit.errors import BackendError, InputError
 from snnkit.files import about
 
 
-def export(model: Path, targets: Mapping[str, Path | None]) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What exporters need to know beside the file.
+
+    Args:
+        dt: seconds for one step.
+        shape: features of one step of the input, such as "2,34,34"; None where the first layer tells them.
+        soft_reset: of `snnkit.deploy.nir.save`.
+    """
+
+    dt: float = 1e-3
+    shape: str | None = None
+    soft_reset: str = "refuse"
+
+    @property
+    def sizes(self) -> tuple[int, ...] | None:
+        """The shape as numbers; raises InputError where it is none."""
+        if self.shape is None:
+            return None
+        words = self.shape.split(",")
+        if not all(word.strip().isdecimal() and int(word) > 0 for word in words):
+            raise InputError(f"--shape is {self.shape!r}; sizes are needed, such as --shape 2,34,34")
+        return tuple(int(word) for word in words)
+
+
+def export(model: Path, targets: Mapping[str, Path | None], options: Options = Options()) -> None:
     """Write a stored network to each target that is given, and print what was written.
 
     Args:
         model: a file of `snnkit.save` or `snnkit.deploy.save`.
         targets: names of `EXPORTERS` to files or folders; those that are None are left out.
+        options: for those that need more.
     """
     wanted = {name: path for name, path in targets.items() if path is not None}
     if not wanted:
-        options = ", ".join(f"--{name}" for name in EXPORTERS)
-        raise InputError(f"export needs to know where to; give one of {options}")
+        known = ", ".join(f"--{name}" for name in EXPORTERS)
+        raise InputError(f"export needs to know where to; give one of {known}")
     for name, path in wanted.items():
-        standard().print(EXPORTERS[name](model, path), soft_wrap=True)
+        standard().print(EXPORTERS[name](model, path, options), soft_wrap=True)
 
 
 def integers(model: Path, option: str) -> IntegerNetwork:
@@ -37,7 +65,20 @@ def integers(model: Path, option: str) -> IntegerNetwork:
     return deploy.load(model)
 
 
-def _c(model: Path, folder: Path) -> str:
+def _nir(model: Path, path: Path, options: Options) -> str:
+    if about(model).kind != "network":
+        raise InputError(f"{model} holds integers and --nir writes real numbers; give the network that they came from")
+    net = snnkit.load(model)
+    deploy.nir.save(net, path, dt=options.dt, shape=options.sizes, soft_reset=options.soft_reset)
+    return f"{path}: NIR with steps of {options.dt:g} s; read back, and the spikes are the same"
+
+
+def _netx(model: Path, path: Path, options: Options) -> str:
+    deploy.netx.save(integers(model, "netx"), path)
+    return f"{path}: a network for lava-dl's NetX"
+
+
+def _c(model: Path, folder: Path, options: Options) -> str:
     written = deploy.c99.save(integers(model, "c"), folder)
     try:
         sizes = deploy.c99.measure(folder)
@@ -47,5 +88,5 @@ def _c(model: Path, folder: Path) -> str:
     return f"{written}\ncompiled for size on this machine: {listed} bytes"
 
 
-EXPORTERS: dict[str, Callable[[Path, Path], str]] = {"c": _c}
+EXPORTERS: dict[str, Callable[[Path, Path, Options], str]] = {"c": _c, "nir": _nir, "netx": _netx}
 """Option to what writes a file's network there and returns what to print."""
