@@ -361,6 +361,7 @@ NET = snnkit.Network(nn.Linear(3, 2), LIF())
             lambda: deploy.energy(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), every(2, 1, 3)),
             r"in place of a weight; type torch.nn.utils.parametrize.remove_parametrizations",
         ),
+        (lambda: deploy.energy_ann(integers(), every(1, 3)), "that of an integer network is in energy"),
         (lambda: deploy.energy_ann(NET, every(1, 3)), "energy_ann got a Network; for spiking networks use energy"),
         (lambda: deploy.energy_ann(nn.Linear(3, 2), every(3)), r"energy_ann got torch.float32 \[3\]; a floating ten"),
         (lambda: deploy.energy_ann(nn.Linear(3, 2), [1.0]), "energy_ann got list; a floating tensor"),

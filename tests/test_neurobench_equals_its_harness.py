@@ -201,6 +201,18 @@ def test_layers_with_delays_and_recurrence_count_every_spike_and_weight():
     assert ours.activation_sparsity == float((fired == 0).double().mean())
 
 
+def test_convolutions_with_delays_count_as_those_without():
+    plain = nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=False)
+    late = snnkit.DelayConv2d(2, 3, 3, stride=2, padding=1, max_delay=4)
+    with torch.no_grad():
+        plain.weight[0] = 0
+        late.weight.copy_(plain.weight.unsqueeze(-1))
+    x = spikes(4, 2, 2, 9, 8)
+    wanted, found = (deploy.neurobench(snnkit.Network(layer, IF()), x) for layer in (plain, late))
+    for name in ("effective_acs", "dense", "connection_sparsity"):
+        assert getattr(found, name) == getattr(wanted, name)
+
+
 def test_readouts_are_no_activations():
     net = snnkit.Network(nn.Linear(4, 3), IF(), nn.Linear(3, 2), snnkit.Readout(backend="reference"))
     x = spikes(5, 2, 4)

@@ -187,6 +187,8 @@ def energy_ann(model: nn.Module, x: Tensor, *, chip: str = "cmos45", precision: 
         >>> energy_ann(nn.Sequential(nn.Linear(3, 2), nn.ReLU()), torch.rand(1, 3)).multiply_accumulate
         6.0
     """
+    if isinstance(model, IntegerNetwork):
+        raise InputError("energy_ann takes an ANN; that of an integer network is in energy(chip, x).ann")
     return _report(count_ann(model, x), chip, precision, steps=1, samples=x.shape[0])
 
 
