@@ -28,7 +28,7 @@ lava:
 	@$(if $(PYTHON),$(PYTHON),python3) hardware/lava/build.py $(SNNKIT_LAVA)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) hardware/lava/.venv build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.torch: constraints.txt

@@ -1,4 +1,4 @@
-"""Check that a wheel carries the package and its cards, all of them, and nothing else."""
+"""Check that a wheel carries the package, its cards and the Lava worker, all of them, and nothing else."""
 
 import sys
 import zipfile
@@ -13,7 +13,12 @@ cards = {
     f"snnkit/_cards/{path.relative_to(root)}"
     for folder in ("datasets", "hardware")
     for path in [root / folder / "README.md", *(root / folder).glob("*/*.toml")]
-    if path.parent != root / "hardware" / "lava"
+}
+worker = root / "hardware" / "lava"
+cards |= {
+    f"snnkit/_cards/{path.relative_to(root)}"
+    for path in [worker / "README.md", worker / "requirements.txt", *worker.rglob("*.py")]
+    if ".venv" not in path.parts and "__pycache__" not in path.parts
 }
 missing, surplus = (package | cards) - held, held - (package | cards)
 if missing or surplus:

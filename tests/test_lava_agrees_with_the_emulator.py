@@ -1,5 +1,9 @@
 """Lava's own fixed-point models give the emulator's spikes, states and pending sums, on networks drawn at random."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -83,3 +87,40 @@ def test_without_an_environment_it_says_how_to_get_one(monkeypatch, tmp_path) ->
 def test_loihi_itself_needs_what_only_intel_gives() -> None:
     with pytest.raises(BackendError, match="running on Loihi 2 needs lava-loihi here; Intel gives it to members"):
         lava.run(small(), torch.zeros(5, 1, 3), hardware=True)
+
+
+def test_doctor_says_where_lava_is_or_how_to_get_it(run_python, tmp_path) -> None:
+    done = run_python("-m", "snnkit", "doctor", env={"SNNKIT_LAVA": str(tmp_path), "COLUMNS": "400"})
+    assert f"missing: there is no Lava environment in {tmp_path}; build it with" in done.stdout, done.stderr
+
+
+def build(checkout, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = str(checkout / "hardware" / "lava" / "build.py")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SNNKIT_LAVA", "PYENV"))}
+    return subprocess.run(
+        [sys.executable, script, *arguments], env=kept | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_without_python_3_10_the_build_says_what_to_do(checkout, tmp_path) -> None:
+    done = build(checkout, str(tmp_path / "lava"), PATH=str(tmp_path), HOME=str(tmp_path))
+    assert done.returncode == 1 and not (tmp_path / "lava").exists()
+    assert "Lava needs Python 3.10, and there is none: no `python3.10` on the PATH runs" in done.stderr
+    assert "pyenv install 3.10" in done.stderr and "SNNKIT_LAVA_PYTHON=/path/to/python3.10" in done.stderr
+
+
+def test_another_python_than_3_10_is_refused(checkout, tmp_path) -> None:
+    done = build(checkout, str(tmp_path / "lava"), SNNKIT_LAVA_PYTHON=sys.executable)
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert done.returncode == 1 and f"is Python {version}; Lava needs 3.10" in done.stderr
+    done = build(checkout, str(tmp_path / "lava"), SNNKIT_LAVA_PYTHON="/nowhere/python3.10")
+    assert (
+        done.returncode == 1 and "SNNKIT_LAVA_PYTHON=/nowhere/python3.10 does not run; Lava needs 3.10" in done.stderr
+    )
+
+
+def test_an_environment_that_is_there_is_kept(checkout, tmp_path) -> None:
+    wanted = (checkout / "hardware" / "lava" / "requirements.txt").read_text()
+    (tmp_path / "snnkit-lava.txt").write_text(wanted)
+    done = build(checkout, str(tmp_path), PATH="")
+    assert done.returncode == 0 and done.stdout == f"the Lava environment is in {tmp_path}\n"

@@ -19,6 +19,7 @@ from snnkit.cli import doctor_delays
 from snnkit.cli.console import standard
 from snnkit.cli.machine import processor, system
 from snnkit.codegen import backends, cache
+from snnkit.deploy import lava
 from snnkit.spiking import Spiking
 from snnkit.synapse import Delayed
 
@@ -71,6 +72,8 @@ def _facts() -> Table:
     table.add_row("GPUs", ", ".join(torch.cuda.get_device_name(k) for k in range(count)) or "none that torch can use")
     table.add_row("CUDA compiler", shutil.which("nvcc") or "none on the PATH; only the tests use it")
     table.add_row("compiled kernels", str(cache.folder()))
+    lava_python, missing = lava.available()
+    table.add_row("Lava", str(lava_python or f"[yellow]missing[/yellow]: {escape(missing)}"))
     root = settings.data_root()
     table.add_row("data root", str(root) if root else "not set; export SNNKIT_DATA=/folder/with/data")
     return table
