@@ -45,6 +45,10 @@ def test_the_table_compares_the_networks(finished):
     assert re.search(r"multiply-accumulates per digit +0 +0 +14,208\b", text)
     assert re.search(rf"energy per digit, estimated{number} nJ{number} nJ{number} nJ", text)
     assert re.search(r"delays learnt +– +7,104 +–", text)
+    assert re.search(rf"test accuracy on the chip, 8-bit weights +–{share} +–", text)
+    assert re.search(r"cores of Loihi 2 +– +[12] +–", text)
+    assert "energy on the chip: estimate, loihi1 native (simulated: accumulate 23.6 pJ" in text
+    assert re.search(r"chip: (not compared with Lava: there is|compared with Lava on 20 test digits: )", text)
     assert "energy: estimate, cmos45 fp32 (estimated: accumulate 0.9 pJ, multiply_accumulate 4.6 pJ" in text
     assert "mean ± standard deviation of 2 seeds" in text
 
@@ -108,6 +112,29 @@ def test_the_example_shows_a_neuron_that_fires(finished):
     assert torch.equal(example["delay"], layer.rounded()[example["neuron"], :, 0])
     spikes = found.runs[0].delays.net.record(example["input"].reshape(-1, 1, 1, 8, 8), ["2"])["2"][:, 0].sum(0)
     assert spikes[example["neuron"]] == spikes.max() > 0
+
+
+def test_the_chip_answers_as_the_network_does(finished):
+    _, folder, _ = finished
+    for seed in range(2):
+        stored = load_results(folder / "results.h5")[f"seed_{seed}"]
+        chip, accuracy = stored["chip"]["delays"], stored["summary"]["delays"]["accuracy"]
+        assert abs(chip["accuracy_8"] - accuracy) < 0.01
+        assert abs(chip["accuracy_6"] - accuracy) < 0.03
+        assert chip["alike"] > 0.95
+        assert chip["joules"] > 0
+        assert list(stored["chip"]["layers"]) == ["2", "4"]
+        assert stored["chip"]["lava"].get("mismatches", 0) == 0
+    assert "compared for the first seed only" in stored["chip"]["lava"]["said"]
+
+
+def test_without_lava_the_demo_says_how_to_get_it(finished, monkeypatch, tmp_path):
+    from snnkit.cli.demo.sections import chip
+
+    found, _, _ = finished
+    monkeypatch.setenv("SNNKIT_LAVA", str(tmp_path / "none"))
+    said = chip.compute(found.runs[0])["lava"]["said"]
+    assert re.search(r"not compared with Lava: there is no Lava environment in .*none; build it with", said)
 
 
 def test_every_seed_is_in_the_results(finished):

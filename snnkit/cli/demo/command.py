@@ -48,6 +48,8 @@ def demo(*, seeds: int, quick: bool, out: Path) -> Demo:
     console.print(output.table(finished))
     console.print()
     _say(console, f"energy: {runs[0].snn.cost.label}")
+    _say(console, f"energy on the chip: {results[0]['chip']['label']}")
+    _say(console, f"chip: {results[0]['chip']['lava']['said']}")
     for path in files:
         _say(console, f"wrote {path}")
     _say(console, f"{time.monotonic() - since:.0f} s in all; open {files[-1]} in a browser")

@@ -113,7 +113,7 @@ def delay_network(plan: Plan, x: Tensor, *, seed: int) -> snnkit.Network:
     net = snnkit.Network(
         nn.Flatten(),
         snnkit.DelayLinear(64, chosen.hidden, max_delay=chosen.longest, kernel=chosen.kernel),
-        snnkit.LIF(tau=plan.tau, input_decay=False),
+        snnkit.LIF(tau=plan.tau, input_decay=False, reset=chosen.reset),
         snnkit.DelayLinear(chosen.hidden, 10, max_delay=chosen.longest, kernel=chosen.kernel),
         snnkit.Readout(tau=plan.tau, input_decay=False),
     )

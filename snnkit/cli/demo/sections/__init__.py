@@ -1,7 +1,7 @@
 """The parts of the demo, in the order of the report. A new one is a module here and a line in SECTIONS."""
 
 from snnkit.cli.demo.section import Section
-from snnkit.cli.demo.sections import delays, digit, errors, learning, making, operations, steps, summary
+from snnkit.cli.demo.sections import chip, delays, digit, errors, learning, making, operations, steps, summary
 
 SECTIONS: tuple[Section, ...] = (
     summary.SECTION,
@@ -11,6 +11,7 @@ SECTIONS: tuple[Section, ...] = (
     operations.SECTION,
     learning.SECTION,
     delays.SECTION,
+    chip.SECTION,
     making.SECTION,
 )
 """Every section; each is computed for every seed, printed, stored and shown by being here."""

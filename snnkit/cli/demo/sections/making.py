@@ -46,7 +46,8 @@ def render(demo: Demo) -> Sequence[str]:
                 "Spike code": f"latency, {plan.steps} steps, one spike per pixel that is not dark",
                 "Network": f"{network}; no biases",
                 "Delays": f"in both layers, 0 to {plan.delays.longest} steps and rounded for the test; "
-                f"{plan.delays.hidden} LIF neurons; kernel {plan.delays.kernel}, learning rate {plan.delays.lr:g}",
+                f"{plan.delays.hidden} LIF neurons with {plan.delays.reset} reset; kernel {plan.delays.kernel}, "
+                f"learning rate {plan.delays.lr:g}",
                 "ANN": "the same layers, ReLU in place of neurons, the still image as input",
                 "Training": f"{plan.epochs} epochs of {5 * len(data.train)} images, batches of {plan.batch_size}, "
                 f"AdamW, learning rate {plan.lr:g} falling to 0, weight decay {plan.weight_decay:g}, "
