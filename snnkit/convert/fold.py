@@ -16,7 +16,7 @@ _NORM = nn.modules.batchnorm._BatchNorm
 
 
 def fold(net: Network) -> Network:
-    """Return a copy of a network whose batch normalisation is in the weights before it; it is evaluated, not trained.
+    """Return a copy of a network, on the CPU, whose batch normalisation is in the weights before it, to be evaluated.
 
     Args:
         net: layers in a row; networks within it are opened, dropout is left out.
@@ -39,7 +39,7 @@ def folded(net: nn.Module) -> list[tuple[str, nn.Module]]:
     row: list[tuple[str, nn.Module]] = []
     for name, module in layers(net):
         if not isinstance(module, _NORM):
-            row.append((name, copy.deepcopy(module)))
+            row.append((name, copy.deepcopy(module).cpu()))
             continue
         if not row or not isinstance(row[-1][1], nn.Linear | nn.Conv1d | nn.Conv2d | Delayed):
             raise InputError(
@@ -48,7 +48,7 @@ def folded(net: nn.Module) -> list[tuple[str, nn.Module]]:
             )
         if module.running_mean is None or module.running_var is None:
             raise InputError(f"layer {name!r} has no running statistics; make it with track_running_stats=True")
-        _fold(row[-1][1], module)
+        _fold(row[-1][1], copy.deepcopy(module).cpu())
     return row
 
 

@@ -70,9 +70,11 @@ def verify(path: str | Path, reader: str) -> None:
     """
     if reader not in READERS:
         raise InputError(f"reader is {reader!r:.80}{nearest(str(reader), READERS)}; known: {', '.join(READERS)}")
-    ours = load(path)
     tree, _ = nir_file.from_bytes(container.read_file(path), str(path))
     graph = read_graph(tree)
+    if "dt" not in graph.notes:
+        raise InputError(f"{path} does not say its dt; verify takes a file of snnkit.deploy.nir.save")
+    ours = load(path)
     title, make, reasons = READERS[reader]
     for reason in reasons(graph):
         raise InputError(f"{title} does not read {path} as it is meant: {reason}")

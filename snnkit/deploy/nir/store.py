@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def save(
     Example:
         >>> snnkit.deploy.nir.save(net, "net.nir", dt=1e-3)
     """
+    net = copy.deepcopy(net).cpu() if isinstance(net, Network) else net
     graph = to_graph(net, dt=dt, shape=shape, soft_reset=soft_reset)
     content = nir_file.to_bytes(graph.to_dict())
     again = _network(content, str(path), dt)
@@ -50,7 +52,9 @@ def save(
 def load(path: str | Path, *, dt: float | None = None, writer: str = "nir", limit: int = nir_file.LIMIT) -> Network:
     """Return the network of a NIR file, on the CPU.
 
-    Our own files say their dt. Others do not: NIR is in seconds and leaves the step to who runs it.
+    Our own files say their dt. Others do not: NIR is in seconds and leaves the step to who runs it. Nor do they say
+    what NIR has no word for: snnTorch writes its soft resets as hard ones, so `snnkit.convert.from_snntorch` takes such
+    models themselves.
 
     Args:
         path: a file of `save`, or of another tool.
@@ -102,7 +106,8 @@ def check(net: Network, again: Network, shape: Shape) -> None:
         for k, (one, other) in enumerate(zip(ours, theirs, strict=True)):
             _same(one, other, f"on {name}, layer of neurons {k} gives other outputs after reading back")
         for k, (one, other) in enumerate(zip(outputs(net, x)[:-1] if normed else [], ours, strict=False)):
-            _same(one, other, f"on {name}, folding BatchNorm rounds, and changes spikes of layer of neurons {k}")
+            what = f"on {name}, folding BatchNorm rounds, and changes spikes of layer of neurons {k}"
+            _same(one, other, f"{what} (give snnkit.deploy.nir.fold(net) if these are the spikes that count)")
 
 
 def build_with(graph: Graph, dt: float | None, writer: str, where: str, *, ours: bool) -> Network:
