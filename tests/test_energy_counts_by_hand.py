@@ -465,12 +465,18 @@ def test_an_integer_network_adds_for_each_spike_and_weight():
 
 def test_an_integer_network_stands_beside_an_ann_with_its_connections():
     x = torch.ones(5, 2, 3)
-    beside = deploy.energy(integers(), x, chip="loihi1").ann
+    report = deploy.energy(integers(), x, chip="loihi1")
+    beside = report.ann
+    assert (report.here.chip, report.here.layers) == ("cmos45", report.layers)
+    assert report.here.joules == deploy.energy(integers(), x, precision="int8").joules
+    text = f"beside, cmos45 int8: {1e9 * report.here.joules:,.6g} nJ for this network and 0.00184 nJ for one pass"
+    assert text in str(report)
     assert (beside.chip, beside.precision, beside.multiply_accumulate, beside.steps) == ("cmos45", "int8", 8, 1)
     assert beside.joules == pytest.approx(8 * 0.23 * PICO)
     same = deploy.energy(integers(), x, precision="fp16")
     assert same.ann.joules == pytest.approx(8 * 1.5 * PICO)
-    assert "beside: 0.012 nJ for one pass of an ANN with the same connections; estimate, cmos45 fp16" in str(same)
+    assert same.here is None
+    assert "nJ for this network and 0.012 nJ for one pass of an ANN with the same connections; estimate" in str(same)
     assert same.to_dict()["ann"]["joules"] == same.ann.joules
     with pytest.raises(InputError, match="loihi2 has no energy costs: none have been published; use chip='loihi1'"):
         deploy.energy(integers(), x, chip="loihi2")

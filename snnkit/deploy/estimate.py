@@ -29,7 +29,8 @@ class EnergyReport:
         layers: operations by layer.
         steps: time steps of the input; 1 for an ANN.
         samples: how many samples the mean is over.
-        ann: one pass of an ANN with the same connections, to compare with, for an integer network.
+        ann: for an integer network, one pass of an ANN with the same connections, to compare with.
+        here: where that is on another card, the network on the ANN's card.
     """
 
     chip: str
@@ -39,6 +40,7 @@ class EnergyReport:
     steps: int
     samples: int
     ann: EnergyReport | None = None
+    here: EnergyReport | None = None
 
     @property
     def spikes(self) -> float:
@@ -99,8 +101,9 @@ class EnergyReport:
         layers = [asdict(layer) | {"joules": self.layer_joules(layer)} for layer in self.layers]
         constants = {name: asdict(figure) for name, figure in self.constants.items()}
         plain = {name: getattr(self, name) for name in ("chip", "precision", "steps", "samples", *names)}
-        ann = self.ann.to_dict() if self.ann else None
-        return plain | {"constants": constants, "layers": layers, "ann": ann}
+        others = {"ann": self.ann, "here": self.here}
+        beside = {name: report.to_dict() if report else None for name, report in others.items()}
+        return plain | {"constants": constants, "layers": layers} | beside
 
     def __str__(self) -> str:
         heads = ("layer", "kind", "input", "spikes", "accumulate", "multiply-acc.", "updates", "nJ")
@@ -116,8 +119,9 @@ class EnergyReport:
             cells = [cell if isinstance(cell, str) else f"{cell:,.6g}" for cell in row]
             lines.append(" ".join(f"{cell:<12}" for cell in cells[:3]) + "".join(f"{cell:>15}" for cell in cells[3:]))
         if self.ann:
-            beside = f"beside: {1e9 * self.ann.joules:,.6g} nJ for one pass of an ANN with the same connections"
-            lines.append(f"{beside}; {self.ann.label}")
+            pair = {"this network": self.here or self, "one pass of an ANN with the same connections": self.ann}
+            both = " and ".join(f"{1e9 * report.joules:,.6g} nJ for {name}" for name, report in pair.items())
+            lines.append(f"beside, {self.ann.chip} {self.ann.precision}: {both}; {self.ann.label}")
         return "\n".join(lines)
 
     def _cost(self, operation: str) -> float:
@@ -142,7 +146,7 @@ def energy(
     it real samples, and compare networks on one card, at one precision, and at equal accuracy. At `fp32` an
     accumulate costs a fifth of a multiply-accumulate, at `int32` a thirty-second: report both. An integer network's
     report has the energy of an ANN with the same connections beside it: on the same card, or where that has no
-    multiply-accumulate, on `cmos45` at `int8`. Hops of spikes between tiles of cores are not in it.
+    multiply-accumulate, that of both on `cmos45` at `int8`. Hops of spikes between tiles of cores are not in it.
 
     Args:
         net: `snnkit.Network`, or what `snnkit.deploy.quantise` returns.
@@ -164,8 +168,11 @@ def energy(
     """
     if isinstance(net, IntegerNetwork):
         found = _report(count_integers(net, x), chip, precision, steps=x.shape[0], samples=x.shape[1])
-        where = (chip, precision) if "multiply_accumulate" in found.constants else ("cmos45", "int8")
-        return replace(found, ann=_report(count_dense(net), *where, steps=1, samples=x.shape[1]))
+        same = "multiply_accumulate" in found.constants
+        where = (chip, precision) if same else ("cmos45", "int8")
+        ann = _report(count_dense(net), *where, steps=1, samples=x.shape[1])
+        here = None if same else _report(found.layers, *where, steps=found.steps, samples=found.samples)
+        return replace(found, ann=ann, here=here)
     return _report(count(net, x), chip, precision, steps=x.shape[0], samples=x.shape[1])
 
 
