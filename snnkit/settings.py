@@ -20,7 +20,7 @@ def data_root() -> Path | None:
 def lava_environment() -> Path | None:
     """Return the folder of the Python 3.10 environment with Lava (`SNNKIT_LAVA`), or None where it is not set."""
     folder = os.environ.get("SNNKIT_LAVA")
-    return Path(folder) if folder else None
+    return Path(folder).absolute() if folder else None
 
 
 def check_finite() -> bool:

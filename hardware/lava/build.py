@@ -32,7 +32,7 @@ def main(folder):
     stamp.unlink() if stamp.is_file() else None
     call([python, "-m", "venv", str(folder)])
     inside = str(folder / "bin" / "python")
-    pip = [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
+    pip = [inside, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps"]
     call([*pip, "-r", str(HERE / "requirements.txt")])
     call([inside, str(HERE / "worker.py"), "--check"])
     stamp.write_text(wanted)

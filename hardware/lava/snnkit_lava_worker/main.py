@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import secrets
 import signal
+import stat
 import sys
 import threading
 import traceback
@@ -50,8 +51,8 @@ def name_shared_memory(token: str) -> None:
 
 
 def end_with_parent(job: Job) -> None:
-    """Wait until the standard input closes, which it does when the parent is gone, and leave."""
-    if sys.stdin is not None and not sys.stdin.isatty():
+    """Leave when the standard input, where it is a pipe, closes: then the parent is gone."""
+    if sys.stdin is not None and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
         while os.read(sys.stdin.fileno(), 4096):
             pass
         leave(job, 1)

@@ -7,7 +7,9 @@ they are turned.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import h5py
@@ -40,9 +42,10 @@ def build(job: Job) -> Built:
     """Return the processes of a job's network, with its input and its records connected."""
     samples, steps, features = job.shape
     source = Source(path=job.input_path, size=features)
+    inward, outward = adapters(job)
     with h5py.File(job.network_path, "r") as file:
         shapes = {"input": tuple(int(n) for n in file["inputs"][()])}
-        ports = {"input": source.s_out}
+        ports = {"input": inward(source.s_out)}
         lifs = {}
         for name, group in file["populations"].items():
             shapes[name] = tuple(int(n) for n in group["shape"][()])
@@ -58,9 +61,23 @@ def build(job: Job) -> Built:
         if name in lifs:
             size = math.prod(shapes[name])
             sink = Sink(path=job.answer(f"trace {name}", (samples, steps, size)), size=size)
-            lifs[name].s_out.connect(sink.a_in)
+            outward(lifs[name].s_out).connect(sink.a_in)
             processes.append(sink)
     return Built(next(iter(lifs.values())), processes)
+
+
+def adapters(job: Job) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return what a port goes through on its way into the network, and out of it: something on Loihi 2 only."""
+    if not job.hardware:
+        return lambda port: port, lambda port: port
+    from lava.proc.embedded_io.spike import NxToPyAdapter, PyToNxAdapter
+
+    def through(adapter: type, port: Any) -> Any:
+        process = adapter(shape=port.shape)
+        port.connect(process.inp)
+        return process.out
+
+    return partial(through, PyToNxAdapter), partial(through, NxToPyAdapter)
 
 
 def population(group: h5py.Group, size: int) -> LIF:

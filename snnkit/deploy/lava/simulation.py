@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,10 @@ def run(
         chip: what `snnkit.deploy.quantise` returns, or a file of `snnkit.deploy.save`.
         x: input [T, B, features…]: 0 and 1, or whole numbers where connections are graded; of any type.
         timeout: seconds after which the simulation is ended.
-        hardware: whether to run on Loihi 2, which needs lava-loihi in the worker's environment.
+        hardware: whether to run on Loihi 2 itself, which needs lava-loihi in the worker's environment.
     Returns:
         Spikes of the last population [T, B, features…], uint8, and the state after the last step, each as the
-        emulator has them.
+        emulator has them; an empty state on Loihi 2, which shows none.
     Raises:
         MissingPackageError: there is no Lava environment; the message says how to build it.
         BackendError: Lava failed, with its traceback, or did not finish in time.
@@ -45,7 +46,9 @@ def run(
         >>> spikes, state = snnkit.deploy.lava.run(chip, x)
     """
     network = chip if isinstance(chip, IntegerNetwork) else store.load(chip)
-    traces, state = simulate(network, x, [network.output.name], timeout=timeout, hardware=hardware)
+    if hardware:
+        return _on_loihi(network, x, timeout=timeout), {}
+    traces, state = simulate(network, x, [network.output.name], timeout=timeout)
     return traces[network.output.name], state
 
 
@@ -68,24 +71,40 @@ def record(
 
 
 def simulate(
-    chip: IntegerNetwork, x: Tensor, names: Sequence[str], *, timeout: float = TIMEOUT, hardware: bool = False
+    chip: IntegerNetwork, x: Tensor, names: Sequence[str], *, timeout: float = TIMEOUT
 ) -> tuple[dict[str, Tensor], State]:
-    """Run on Lava; return what `names` ask for, and the last state."""
+    """Run on Lava's simulation; return what `names` ask for, and the last state."""
     check_input(chip, x)
     check_names(chip, names)
     fitness.check(chip, x)
+    with _job(chip, x, names, timeout=timeout, hardware=False) as folder:
+        traces = _traces(chip, folder, names)
+        parts = {p.name: ("u", "v") for p in chip.populations} | {c.name: ("pending",) for c in chip.connections}
+        state = {
+            name: {part: torch.from_numpy(np.load(folder / f"last {name}.{part}.npy")) for part in found}
+            for name, found in parts.items()
+        }
+    return traces, state
+
+
+def _on_loihi(chip: IntegerNetwork, x: Tensor, *, timeout: float) -> Tensor:
+    """Run on Loihi 2, which starts anew for each sample; return the spikes of the last population."""
+    check_input(chip, x)
+    fitness.check(chip, x)
+    name, found = chip.output.name, []
+    for sample in range(x.shape[1]):
+        with _job(chip, x[:, sample : sample + 1], [name], timeout=timeout, hardware=True) as folder:
+            found.append(_traces(chip, folder, [name])[name])
+    return torch.cat(found, 1)
+
+
+@contextlib.contextmanager
+def _job(chip: IntegerNetwork, x: Tensor, names: Sequence[str], *, timeout: float, hardware: bool) -> Iterator[Path]:
     job = {"kind": "network", "network": "chip.h5", "record": list(dict.fromkeys(names)), "hardware": hardware}
     with tempfile.TemporaryDirectory(prefix="snnkit-lava-") as name:
         store.save(chip, Path(name) / "chip.h5")
         with answers(job, {"chip.h5": Path(name) / "chip.h5"}, by_sample(x), timeout=timeout) as folder:
-            shapes = {population.name: population.shape for population in chip.populations}
-            traces = {name: _trace(folder, name, shapes) for name in names}
-            parts = {p.name: ("u", "v") for p in chip.populations} | {c.name: ("pending",) for c in chip.connections}
-            state = {
-                name: {part: torch.from_numpy(np.load(folder / f"last {name}.{part}.npy")) for part in found}
-                for name, found in parts.items()
-            }
-    return traces, state
+            yield folder
 
 
 def run_netx(
@@ -125,8 +144,11 @@ def by_sample(x: Tensor) -> np.ndarray:
     return np.ascontiguousarray(x.flatten(2).transpose(0, 1).cpu().numpy().astype(np.int32))
 
 
-def _trace(folder: Path, name: str, shapes: dict[str, tuple[int, ...]]) -> Tensor:
-    values = torch.from_numpy(np.load(folder / f"trace {name}.npy")).transpose(0, 1)
-    if name not in shapes:
-        return values.reshape(*values.shape[:2], *shapes[name.rpartition(".")[0]]).contiguous()
-    return values.reshape(*values.shape[:2], *shapes[name]).to(torch.uint8).contiguous()
+def _traces(chip: IntegerNetwork, folder: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    shapes, found = {population.name: population.shape for population in chip.populations}, {}
+    for name in names:
+        values = torch.from_numpy(np.load(folder / f"trace {name}.npy")).transpose(0, 1)
+        values = values.to(torch.uint8) if name in shapes else values
+        shape = shapes[name if name in shapes else name.rpartition(".")[0]]
+        found[name] = values.reshape(*values.shape[:2], *shape).contiguous()
+    return found

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from snnkit.deploy import store
 from snnkit.deploy.integer import IntegerNetwork
+from snnkit.deploy.lava.environment import interpreter
 from snnkit.deploy.lava.simulation import TIMEOUT, simulate
 
 
@@ -49,13 +50,13 @@ class Report:
         return f"{self.compared:,} outputs of neurons ({self.fired:,} spikes): {found} ({self.lava_seconds:.1f} s)"
 
 
-def check(chip: IntegerNetwork | str | Path, x: Tensor, *, timeout: float = TIMEOUT, hardware: bool = False) -> Report:
+def check(chip: IntegerNetwork | str | Path, x: Tensor, *, timeout: float = TIMEOUT) -> Report:
     """Run an input on the emulator and on Lava, and compare.
 
     Args:
         chip: what `snnkit.deploy.quantise` returns, or a file of `snnkit.deploy.save`.
         x: input [T, B, features…], as for `IntegerNetwork.run`.
-        timeout, hardware: as for `run`.
+        timeout: as for `run`.
     Returns:
         What was compared, and how much of it differs; `mismatches` is expected to be 0.
     Raises:
@@ -67,11 +68,12 @@ def check(chip: IntegerNetwork | str | Path, x: Tensor, *, timeout: float = TIME
     """
     network = chip if isinstance(chip, IntegerNetwork) else store.load(chip)
     names = [population.name for population in network.populations]
+    interpreter()
     start = time.perf_counter()
     ours = network.record(x, names)
     state = network.run(x)[1]
     middle = time.perf_counter()
-    theirs, lava_state = simulate(network, x, names, timeout=timeout, hardware=hardware)
+    theirs, lava_state = simulate(network, x, names, timeout=timeout)
     end = time.perf_counter()
     differing = {
         part: sum(int((parts[part] != lava_state[name][part]).sum()) for name, parts in state.items() if part in parts)
