@@ -177,6 +177,13 @@ def test_operations_of_an_integer_network_equal_the_harnesss_layer_by_layer():
         assert ours.effective_macs == 0
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_additions_are_those_that_energy_charges(seed):
+    chip = draw.spiking(draw.network(seed))
+    x = (draw.spikes(chip, seed, steps=6) != 0).int()
+    assert deploy.neurobench(chip, x).effective_acs == pytest.approx(deploy.energy(chip, x).accumulate, rel=CLOSE)
+
+
 def test_docstrings_run():
     result = doctest.testmod(workload, extraglobs={"torch": torch, "nn": nn, "snnkit": snnkit})
     assert (result.attempted, result.failed) == (2, 0)
