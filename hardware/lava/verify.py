@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -37,36 +38,39 @@ def main() -> int:
     given = parser.parse_args()
     versions = f"snnkit {snnkit.__version__}, torch {metadata.version('torch')}, Python {platform.python_version()}"
     print(f"{versions}, {platform.machine()}")
-    before = leftovers()
     total: Counter[str] = Counter()
     start = time.perf_counter()
-    for seed in range(given.first, given.first + given.networks):
-        chip = draw.network(seed)
-        x = draw.spikes(chip, seed, steps=given.steps + (64 if seed % 5 == 0 else 0), batch=given.batch)
-        report = lava.check(chip, x)
-        total.update(networks=1, compared=report.compared, fired=report.fired, differing=report.mismatches)
-        total.update(events(chip, x))
-        total.update(kinds(chip))
-        if report.mismatches:
-            print(f"seed {seed}: {report}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="snnkit-verify-") as folder:
+        tempfile.tempdir = os.environ["SNNKIT_VERIFY"] = folder
+        for seed in range(given.first, given.first + given.networks):
+            chip = draw.network(seed)
+            x = draw.spikes(chip, seed, steps=given.steps + (64 if seed % 5 == 0 else 0), batch=given.batch)
+            report = lava.check(chip, x)
+            total.update(networks=1, compared=report.compared, fired=report.fired, differing=report.mismatches)
+            total.update(events(chip, x))
+            total.update(kinds(chip))
+            if report.mismatches:
+                print(f"seed {seed}: {report}", flush=True)
+        left = leftovers(folder)
     print(f"seeds {given.first}..{given.first + given.networks - 1}, {time.perf_counter() - start:.0f} s")
     for name, count in total.items():
         print(f"{count:>12,} {name}")
-    left = {name: count - before[name] for name, count in leftovers().items()}
     print("left behind: " + ", ".join(f"{count} {name}" for name, count in left.items()))
     return 1 if total["differing"] or any(left.values()) else 0
 
 
-def leftovers() -> dict[str, int]:
-    """Return how many processes of workers, segments of shared memory, and folders of jobs there are."""
-    processes = 0
+def leftovers(folder: str) -> dict[str, int]:
+    """Return how many processes of ours, segments of shared memory without a process, and folders are left."""
+    environments = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
-            processes += b"SNNKIT_LAVA_JOB=" in path.read_bytes()
+            environments.append(path.read_bytes())
+    living = set(re.findall(rb"SNNKIT_LAVA_JOB=(\w+)", b"\0".join(environments)))
+    segments = [name for name in os.listdir("/dev/shm") if name.startswith("snnkit_")]
     return {
-        "processes": processes,
-        "segments of shared memory": len(os.listdir("/dev/shm")),
-        "folders": len(list(Path(tempfile.gettempdir()).glob("snnkit-lava-*"))),
+        "processes": sum(f"SNNKIT_VERIFY={folder}".encode() in environment for environment in environments),
+        "segments of shared memory": sum(name.split("_")[1].encode() not in living for name in segments),
+        "folders": len(os.listdir(folder)),
     }
 
 
