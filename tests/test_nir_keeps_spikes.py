@@ -18,6 +18,12 @@ from snnkit.neuron import FAMILIES, variants
 nir = pytest.importorskip("nir", reason="nir is not installed")
 
 
+@pytest.fixture(autouse=True)
+def one_thread(fixed_seeds: None) -> None:
+    """Run on one thread: with more, networks this small spend their time waiting for each other."""
+    torch.set_num_threads(1)
+
+
 def neuron(draw: random.Random, width: int, *, soft: bool) -> snnkit.Spiking:
     reset = draw.choice(("hard", "soft")) if soft else "hard"
     several = draw.random() < 0.5

@@ -20,6 +20,12 @@ from snnkit.errors import InputError
 nir = pytest.importorskip("nir", reason="nir is not installed")
 
 
+@pytest.fixture(autouse=True)
+def one_thread(fixed_seeds: None) -> None:
+    """Run on one thread: with more, networks this small spend their time waiting for each other."""
+    torch.set_num_threads(1)
+
+
 def lif(**options: Any) -> snnkit.Spiking:
     return snnkit.LIF(**({"tau": 2.0, "theta": 0.4, "reset": "hard"} | options))
 

@@ -14,6 +14,12 @@ from snnkit.errors import InputError, MissingPackageError
 from snnkit.neuron import surrogate
 
 
+@pytest.fixture(autouse=True)
+def one_thread(fixed_seeds: None) -> None:
+    """Run on one thread: with more, networks this small spend their time waiting for each other."""
+    torch.set_num_threads(1)
+
+
 def drive(*shape: int, gain: float = 1.5) -> Tensor:
     return (torch.rand(50, 3, *shape) < 0.4).float() * gain
 
