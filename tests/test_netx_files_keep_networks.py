@@ -4,6 +4,7 @@ import random
 import re
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -252,3 +253,84 @@ def test_other_content_is_refused(reason: str, tmp_path) -> None:
     path.write_bytes(edited(path.read_bytes(), path, EDITS[reason]))
     with pytest.raises(FileError, match=rf"chip\.net is refused: .*{reason}"):
         netx.load(path)
+
+
+def as_slayer(chip: IntegerNetwork, path) -> None:
+    """Write a network as slayer does: no digest, float weights, texts of other types, delays of outputs, and more."""
+    netx.save(chip, path.with_suffix(".ours"))
+    with h5py.File(path.with_suffix(".ours")) as ours, h5py.File(path, "w") as file:
+        file["simulation/Ts"] = 1
+        for key, group in ours["layer"].items():
+            layer = file.create_group(f"layer/{key}")
+            for name, item in group.items():
+                if isinstance(item, h5py.Group):
+                    layer["neuron/type"] = "LOIHI"
+                    for inner in ("iDecay", "vDecay", "vThMant"):
+                        layer[f"neuron/{inner}"] = item[inner][()].astype(np.int64)
+                    layer["neuron/refDelay"], layer["neuron/tauRho"] = 1, 0.5
+                elif name == "type":
+                    layer.create_dataset("type", (1,), "S10", [item[()]])
+                elif name == "weight":
+                    weight = item[()].astype(np.float32)
+                    layer[name] = weight[..., None] if weight.ndim == 4 else weight
+                else:
+                    layer[name] = item[()]
+            layer["inFeatures"] = 3
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_files_of_others_are_read_when_asked_for(name: str, tmp_path) -> None:
+    chip = NETWORKS[name]()
+    as_slayer(chip, tmp_path / "slayer.net")
+    x = spikes(chip)
+    assert torch.equal(
+        netx.load(tmp_path / "slayer.net", unsigned=True).run(x)[0].flatten(2), chip.run(x)[0].flatten(2)
+    )
+    with pytest.raises(FileError, match=r"slayer\.net is HDF5 without the header of snnkit"):
+        netx.load(tmp_path / "slayer.net")
+    with pytest.raises(FileError, match=r"is no HDF5 of another program; read files of snnkit without unsigned=True"):
+        netx.load(tmp_path / "slayer.ours", unsigned=True)
+
+
+@pytest.mark.lava
+def test_netx_itself_reads_what_others_write_alike(tmp_path) -> None:
+    as_slayer(images(), tmp_path / "slayer.net")
+    x = spikes(images())
+    expected = netx.load(tmp_path / "slayer.net", unsigned=True).run(x)[0]
+    assert torch.equal(lava.run_netx(tmp_path / "slayer.net", x), expected) and expected.sum() > 10
+
+
+def test_forms_that_only_others_write(tmp_path) -> None:
+    chip = images()
+    path = tmp_path / "slayer.net"
+    as_slayer(chip, path)
+    with h5py.File(path, "r+") as file:
+        for name in ("layer/1/bias", "layer/1/dilation", "layer/3/delay"):
+            del file[name]
+        file["layer/1/bias"], file["layer/1/dilation"] = np.array([1.0, 2, 3, 4]), 1
+        file["layer/3/delay"] = np.arange(12.0)
+    back = netx.load(path, unsigned=True)
+    first, second = back.populations[0], back.connections[1].synapses
+    assert first.bias.reshape(4, 12).tolist() == [[k] * 12 for k in (1, 2, 3, 4)] and first.bias_exponent == 6
+    assert isinstance(second, Dense) and second.delay is not None
+    assert second.delay.tolist() == [[k] * 48 for k in range(12)]
+
+
+OTHERS = {
+    "layer 0 is an input with neurons, which are no layer of a chip": lambda f: f.update(
+        {"layer/0/neuron/type": "CUBA"}
+    ),
+    "weight of layer 1 holds no whole numbers": lambda f: f["layer/1/weight"].__setitem__((0, 0), 0.5),
+    "layer 1 is missing, or no group": lambda f: f.move("layer/1", "layer/7"),
+    "layer 2 is of type 'average'": lambda f: f.update({"layer/2/type": "average", "layer/2/neuron/type": "CUBA"}),
+    "/layer is not the only group": lambda f: f.pop("layer"),
+}
+
+
+@pytest.mark.parametrize("reason", OTHERS)
+def test_what_others_write_and_no_chip_has_is_refused(reason: str, tmp_path) -> None:
+    as_slayer(small(), tmp_path / "slayer.net")
+    with h5py.File(tmp_path / "slayer.net", "r+") as file:
+        OTHERS[reason](file)
+    with pytest.raises(FileError, match=rf"slayer\.net is refused: .*{reason}"):
+        netx.load(tmp_path / "slayer.net", unsigned=True)

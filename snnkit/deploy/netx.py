@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from snnkit.deploy import netx_layers
+from snnkit.deploy import netx_layers, netx_unsigned
 from snnkit.deploy.integer import INPUT, Connection, Conv, IntegerNetwork, Population
 from snnkit.errors import InputError
 from snnkit.files import codec, container
@@ -69,23 +69,28 @@ def save(chip: IntegerNetwork, path: str | Path) -> None:
     container.write_file(path, write_tree(KIND, tree, metadata=to_json(noted), compress=False))
 
 
-def load(path: str | Path, *, limit: int = container.LIMIT) -> IntegerNetwork:
-    """Return the integer network of a file of `save`.
+def load(path: str | Path, *, unsigned: bool = False, limit: int = container.LIMIT) -> IntegerNetwork:
+    """Return the integer network of a file.
 
-    It has the same spikes, currents and membranes; weights are those that the chip used, with the smallest width that
-    keeps them.
+    It has the same spikes, currents and membranes as that which `save` was given; weights are those that the chip used,
+    with the smallest width that keeps them.
 
     Args:
         path: a file of `save`.
+        unsigned: read a file that another program wrote, such as slayer; it has no digest, and must be one you trust.
         limit: most bytes that the file, and its arrays, may have.
     Raises:
-        FileError: missing, damaged, no file of `save`, or larger than the limit.
+        FileError: missing, damaged, of another kind, or larger than the limit; or with something that is not kept.
     """
     content = container.read_file(path, limit=limit)
-    about, tree = read_tree(content, KIND, where=str(path), depth=_DEPTH, limit=limit)
     with refusing(str(path)):
+        if unsigned:
+            tree, noted = netx_unsigned.read(content, str(path))
+        else:
+            about, tree = read_tree(content, KIND, where=str(path), depth=_DEPTH, limit=limit)
+            noted = about.metadata
         try:
-            return _network(tree, about.metadata)
+            return _network(tree, noted)
         except InputError as error:
             raise UnfitError(str(error)) from None
 
