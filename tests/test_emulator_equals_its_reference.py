@@ -175,6 +175,11 @@ def test_wrong_input_state_names_and_backends_are_named() -> None:
     assert twice.run(x)[0].shape == (3, 1, 2)
 
 
+def test_a_convolution_keeps_to_what_is_exact() -> None:
+    with pytest.raises(InputError, match=r"the weight of Conv holds 0\.\.1048577; -1048576\.\.1048576 is needed"):
+        deploy.Conv(np.array([[[[0, 2**20 + 1]]]]), (1, 3, 3))
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> HostLibrary:
     """Return the GPU's kernels compiled for the host."""

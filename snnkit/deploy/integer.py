@@ -37,6 +37,9 @@ V_LIMIT = 2**23 - 1
 """Where the membrane is clipped; the threshold is compared on the same scale, `vth << 6`."""
 
 
+_WIDEST = 2**20
+"""The largest weight of a convolution, whose sums over graded inputs are then exact in float64."""
+
 State = dict[str, dict[str, Tensor]]
 """Name of a population to its `u` and `v`, and of a connection to its `pending` sums."""
 
@@ -182,7 +185,7 @@ class Conv:
     groups: int = 1
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", integers(self.weight, "the weight of Conv"))
+        object.__setattr__(self, "weight", integers(self.weight, "the weight of Conv", -_WIDEST, _WIDEST))
         _check_rank(self.weight, "the weight of Conv", 4)
         object.__setattr__(self, "size", _shape(self.size, "Conv", 3))
         for name, low in (("stride", 1), ("padding", 0), ("dilation", 1)):

@@ -25,7 +25,7 @@ from snnkit.threads import split
 _CHUNK = 1 << 24
 """Bytes of sums and spikes that are worked on at a time, so that they stay in the processor's cache."""
 
-_EXACT32, _EXACT64 = 2**24, 2**53
+_EXACT = 2**24
 _LOW, _HIGH = -(2**23), 2**23
 
 
@@ -201,7 +201,7 @@ def _convolve(connection: Connection, inputs: np.ndarray, arrived: np.ndarray, t
     part = connection.synapses
     assert isinstance(part, Conv)
     most = int(np.abs(part.weight.astype(np.int64)).sum((1, 2, 3)).max()) * max(1, int(np.abs(inputs).max(initial=0)))
-    real = torch.float32 if most < _EXACT32 else torch.float64
+    real = torch.float32 if most < _EXACT else torch.float64
     image = torch.from_numpy(inputs).flatten(0, 1).unflatten(1, part.size).to(real)
     kernel = torch.from_numpy(part.weight.copy()).to(real)
     total = functional.conv2d(image, kernel, None, part.stride, part.padding, part.dilation, part.groups)
