@@ -1,5 +1,8 @@
 """Quantising: what the chip cannot have is refused by name, and the report says what became of each layer."""
 
+import doctest
+import importlib
+
 import pytest
 import torch
 from torch import nn
@@ -244,3 +247,10 @@ def test_a_chip_is_measured_as_a_network_is(task):
 def test_fine_tuning_refuses_what_quantising_refuses():
     with pytest.raises(InputError, match=r"bits is 9; weights have 4 to 8"):
         fine_tune(snnkit.Network(nn.Linear(6, 4), hard()), spikes(), bits=9)
+
+
+@pytest.mark.parametrize("name", ["quantise", "tuning"])
+def test_examples_run(name):
+    module = importlib.import_module(f"snnkit.deploy.quantisation.{name}")
+    found = doctest.testmod(module, extraglobs={"snnkit": snnkit, "torch": torch, "nn": nn})
+    assert found.attempted > 0 == found.failed

@@ -68,7 +68,8 @@ def fine_tune(
     Example:
         >>> net = snnkit.Network(nn.Linear(8, 4), snnkit.LIF(reset="soft"), nn.Linear(4, 2), snnkit.Readout())
         >>> x, labels = (torch.rand(16, 10, 8) < 0.3).float(), torch.arange(16) % 2
-        >>> tuned = fine_tune(net, (x, labels), bits=6, approximate=("hard_reset",), settings=TrainSettings(epochs=1))
+        >>> few = snnkit.train.TrainSettings(epochs=1)
+        >>> tuned = fine_tune(net, (x, labels), bits=6, approximate=("hard_reset",), settings=few)
         >>> tuned[0].weight.unique().numel() <= 2 * 31 + 1
         True
 
