@@ -94,7 +94,7 @@ def render(demo: Demo) -> Sequence[str]:
     )
     told += page.paragraph(f"{_sentence(found['lava']['said'])}.")
     told += page.paragraph(
-        f"It takes {written['cores']} cores of Loihi 2, and {written['joules']} for a digit by the costs that are "
+        f"It takes {written['cores']} core{'' if written['cores'] == '1' else 's'} of Loihi 2, and {written['joules']} for a digit by the costs that are "
         f"published for Loihi 1: {found['label']}."
     )
     return [page.aside(told, page.grid(_bits(demo, float_accuracy), _layers(found)))]
