@@ -93,9 +93,10 @@ def render(demo: Demo) -> Sequence[str]:
         f"{float_accuracy}. Of the hidden spikes that either fires, both fire {written['alike']} in the same step."
     )
     told += page.paragraph(f"{_sentence(found['lava']['said'])}.")
+    cores = "1 core" if written["cores"] == "1" else f"{written['cores']} cores"
     told += page.paragraph(
-        f"It takes {written['cores']} core{'' if written['cores'] == '1' else 's'} of Loihi 2, and {written['joules']} for a digit by the costs that are "
-        f"published for Loihi 1: {found['label']}."
+        f"It takes {cores} of Loihi 2, and {written['joules']} for a digit by the costs that are published for "
+        f"Loihi 1: {found['label']}."
     )
     return [page.aside(told, page.grid(_bits(demo, float_accuracy), _layers(found)))]
 
