@@ -114,8 +114,8 @@ def _alive(group: int) -> bool:
         return False
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError, ValueError):
-            state, _, session = path.read_text().rpartition(")")[2].split()[:3]
-            if int(session) == group and state not in "ZX":
+            state, _, own = path.read_text().rpartition(")")[2].split()[:3]
+            if int(own) == group and state not in "ZX":
                 return True
     return not Path("/proc/self/stat").exists()
 
