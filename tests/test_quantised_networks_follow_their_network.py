@@ -294,6 +294,26 @@ def test_nested_networks_are_taken_apart():
     assert [population.name for population in chip.populations] == ["0.1", "2"]
 
 
+def test_a_layer_that_occurs_twice_is_two_populations():
+    first, last = whole(nn.Linear(12, 12), nn.Linear(12, 4))
+    neurons = snnkit.IF(reset="hard")
+    chip = check_equal(snnkit.Network(first, neurons, first, neurons, last, neurons), spikes(20, 8, 12))
+    assert [population.name for population in chip.populations] == ["1", "3", "5"]
+    soft = snnkit.LIF()
+    chip = quantise(snnkit.Network(first, soft, last, soft), calibration=spikes(9, 4, 12), approximate="hard_reset")
+    assert len(chip.populations) == 2
+
+
+def test_weights_that_are_all_zero_pass_nothing():
+    net = snnkit.Network(nn.Linear(6, 4), snnkit.IF(reset="hard"), nn.Linear(4, 2), snnkit.Readout())
+    net[0].weight.data.zero_()
+    net[0].bias.data.fill_(0.4)
+    net[2].weight.data.zero_()
+    chip = quantise(net.eval(), calibration=spikes(9, 4, 6))
+    assert torch.equal(chip.record(spikes(10, 4, 6), ["1"])["1"][1:].float(), net.record(spikes(9, 4, 6))["1"])
+    torch.testing.assert_close(chip(spikes(9, 4, 6)), net(spikes(9, 4, 6)).detach(), rtol=1e-2, atol=1e-3)
+
+
 def test_the_network_is_not_changed():
     net = snnkit.Network(nn.Linear(6, 8), nn.BatchNorm1d(8), snnkit.LIF(), nn.Linear(8, 3), snnkit.Readout())
     before = {name: value.clone() for name, value in net.state_dict().items()}
@@ -305,7 +325,10 @@ def test_the_network_is_not_changed():
 def test_quantising_twice_gives_the_same_chip(tmp_path):
     net = snnkit.Network(nn.Linear(12, 24), hard(), nn.Linear(24, 5), snnkit.Readout(tau=4.0))
     x = spikes(20, 8, 12)
-    for k in range(2):
-        snnkit.deploy.save(quantise(net, calibration=x), tmp_path / f"{k}.h5")
-    assert (tmp_path / "0.h5").read_bytes() == (tmp_path / "1.h5").read_bytes()
-    assert torch.equal(snnkit.deploy.load(tmp_path / "0.h5")(x), quantise(net, calibration=x)(x))
+    first, second = (quantise(net, calibration=x) for _ in range(2))
+    for name in ("0", "2"):
+        parts = [next(part for part in chip.connections if part.name == name) for chip in (first, second)]
+        assert np.array_equal(parts[0].synapses.weight, parts[1].synapses.weight)
+    assert torch.equal(first(x), second(x))
+    snnkit.deploy.save(first, tmp_path / "chip.h5")
+    assert torch.equal(snnkit.deploy.load(tmp_path / "chip.h5")(x), first(x))

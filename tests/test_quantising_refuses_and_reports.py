@@ -111,6 +111,7 @@ def test_pairs_without_a_convolution_must_be_few():
     ("options", "message"),
     [
         ({"target": "loihi3"}, r"no target 'loihi3'; did you mean 'loihi"),
+        ({"target": torch.zeros(3)}, r"no target of type Tensor; known: loihi1, loihi2"),
         ({"bits": 3}, r"bits is 3; weights have 4 to 8"),
         (
             {"approximate": ("hard",)},
@@ -171,6 +172,13 @@ def test_the_report_compares_with_the_network_that_was_given():
     assert report.layers[0].difference > 0.1
     assert report.layers[0].chip_rate < report.layers[0].rate
     assert "8-bit weights, hard_reset; 8" in str(report)
+
+
+def test_the_report_of_a_silent_network_has_no_share():
+    net = snnkit.Network(nn.Linear(6, 4, bias=False), hard(theta=100.0), nn.Linear(4, 2, bias=False), snnkit.Readout())
+    report = quantise_report(net, calibration=spikes())
+    assert [layer.difference for layer in report.layers] == [0.0, 0.0]
+    assert report.layers[0].rate == report.layers[0].chip_rate == 0.0
 
 
 def test_weights_beyond_the_limit_are_counted():

@@ -266,9 +266,9 @@ def synapses(weights: Weights, values: np.ndarray) -> Dense | Sparse | Conv:
     if weights.geometry is not None:
         part = weights.geometry
         return Conv(values, part.size, part.stride, part.padding, part.dilation, part.groups)
-    held = weights.weight != 0
+    held = values != 0
     if held.mean() >= DENSE_FROM:
-        delay = weights.delay
+        delay = None if weights.delay is None else np.where(held, weights.delay, 0)
         return Dense(values, delay if delay is None or delay.any() else None)
     rows, columns = np.nonzero(held)
     start = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(values)))])

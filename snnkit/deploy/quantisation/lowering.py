@@ -86,7 +86,7 @@ def approximated(net: Network, approximate: Collection[str]) -> Network:
     net = copy.deepcopy(net)
     if "hard_reset" in approximate:
         for parent in list(net.modules()):
-            for name, child in list(parent.named_children()):
+            for name, child in parent._modules.items():
                 if isinstance(child, Spiking):
                     setattr(parent, name, hardened(child))
     if "clamp_delays" in approximate:
@@ -133,10 +133,11 @@ def lower(net: Network, shape: Sequence[int]) -> tuple[Stage, ...]:
 
 
 def _modules(net: nn.Module, within: str) -> Iterator[tuple[str, nn.Module]]:
-    for name, module in net.named_children():
+    # named_children leaves out what occurs twice.
+    for name, module in net._modules.items():
         if isinstance(module, nn.Sequential):
             yield from _modules(module, f"{within}{name}.")
-        else:
+        elif module is not None:
             yield f"{within}{name}", module
 
 

@@ -159,8 +159,9 @@ def check_request(net: Any, target: Any, bits: Any, approximate: Collection[str]
     """Return the names of approximations; raise InputError for what is no network, no target, no number of bits."""
     if not isinstance(net, Network):
         raise InputError(f"a snnkit.Network is quantised, not {type(net).__name__}; type snnkit.Network(*layers)")
-    if target not in TARGETS:
-        raise InputError(f"no target {target!r}{nearest(str(target), TARGETS)}; known: {', '.join(TARGETS)}")
+    if not isinstance(target, str) or target not in TARGETS:
+        came = repr(target) if isinstance(target, str) else f"of type {type(target).__name__}"
+        raise InputError(f"no target {came}{nearest(str(target), TARGETS)}; known: {', '.join(TARGETS)}")
     if bits not in BITS:
         raise InputError(f"bits is {bits!r}; weights have {BITS[0]} to {BITS[-1]}")
     names = (approximate,) if isinstance(approximate, str) else tuple(approximate)
@@ -195,10 +196,10 @@ def _layer(stage: Stage, made: Rounded, peak: float, wanted: Tensor, got: Tensor
     got, wanted = got.double(), wanted.double()
     if stage.theta is None:
         rates = math.nan, math.nan
-        difference = (got - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
+        difference = _relative((got - wanted).square().mean().sqrt(), wanted.square().mean().sqrt())
     else:
         rates = float(wanted.mean()), float(got.mean())
-        difference = (got != wanted).sum() / wanted.sum()
+        difference = _relative((got != wanted).sum(), wanted.sum())
     return Layer(
         stage.name,
         stage.kind,
@@ -208,8 +209,14 @@ def _layer(stage: Stage, made: Rounded, peak: float, wanted: Tensor, got: Tensor
         _share(made, count),
         peak,
         *rates,
-        float(difference.nan_to_num(0.0)),
+        difference,
     )
+
+
+def _relative(error: Tensor, size: Tensor) -> float:
+    if not error:
+        return 0.0
+    return float(error / size) if size else math.inf
 
 
 def _share(made: Rounded, count: int) -> float:

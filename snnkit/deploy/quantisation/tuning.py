@@ -95,7 +95,9 @@ def folded(net: Network) -> Network:
 
 def _fold(parent: nn.Module) -> None:
     before: tuple[str, nn.Module] | None = None
-    for name, child in list(parent.named_children()):
+    for name, child in parent._modules.items():
+        if child is None:
+            continue
         if isinstance(child, nn.Sequential):
             _fold(child)
         merged = None if before is None else _merged(before[1], child)
