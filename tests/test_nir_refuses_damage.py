@@ -135,6 +135,10 @@ def deep(file: h5py.File) -> None:
     file["node"].create_group("/".join("a" * 50))
 
 
+def circular(file: h5py.File) -> None:
+    file["node/again"] = file["node"]
+
+
 def vast(file: h5py.File) -> None:
     file["node/nodes/linear"].pop("weight")
     file.create_dataset("node/nodes/linear/weight", (1 << 16, 1 << 16), "f8", chunks=(64, 64))
@@ -147,6 +151,7 @@ HARM = {
     "external": (elsewhere, "/node/nodes/linear/weight keeps its values elsewhere, or packed"),
     "type": (typed, "/node/nodes/linear/kind is neither a group nor a dataset"),
     "deep": (deep, "is nested too deep"),
+    "circular": (circular, "/node/again is a group that has another name too; a NIR file is a tree"),
     "vast": (vast, "/node/nodes/linear/weight takes more than allowed; if it is meant to, give a larger limit="),
     "empty": (replaced(WEIGHT_AT, h5py.Empty("f4")), "/node/nodes/linear/weight holds nothing"),
     "complex": (replaced(WEIGHT_AT, np.ones((2, 2), complex)), "holds complex128; needed are numbers or text"),

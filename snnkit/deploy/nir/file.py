@@ -23,6 +23,7 @@ from importlib.metadata import version
 from typing import Any
 
 import h5py
+import h5py.h5o
 import numpy as np
 
 from snnkit.errors import FileError, SnnkitError
@@ -130,6 +131,7 @@ class _Budget:
         self.bytes = size
         self.items = _MOST_ITEMS
         self.texts = _MOST_TEXTS
+        self.seen: set[int] = set()
 
     def take(self, path: str, *, size: int = 0, items: int = 0, texts: int = 0) -> None:
         self.bytes -= size
@@ -142,6 +144,10 @@ class _Budget:
 def _read(group: h5py.Group, path: str, depth: int, budget: _Budget) -> Tree:
     if depth < 0:
         raise UnfitError(f"/{path:.200} is nested too deep")
+    place = h5py.h5o.get_info(group.id).addr
+    if place in budget.seen:
+        raise UnfitError(f"/{path:.200} is a group that has another name too; a NIR file is a tree")
+    budget.seen.add(place)
     budget.take(path, items=len(group))
     tree: Tree = {}
     for name in map(str, group):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,20 @@ class Graph:
 
     def targets(self, name: str) -> list[str]:
         """Return the nodes that a node leads to."""
-        return [last for first, last in self.edges if first == name]
+        return self._ways[0].get(name, [])
 
     def sources(self, name: str) -> list[str]:
         """Return the nodes that lead to a node."""
-        return [first for first, last in self.edges if last == name]
+        return self._ways[1].get(name, [])
+
+    @cached_property
+    def _ways(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        targets: dict[str, list[str]] = {}
+        sources: dict[str, list[str]] = {}
+        for first, last in self.edges:
+            targets.setdefault(first, []).append(last)
+            sources.setdefault(last, []).append(first)
+        return targets, sources
 
 
 def read_graph(tree: Any) -> Graph:
