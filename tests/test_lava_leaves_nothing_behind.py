@@ -34,13 +34,14 @@ ENDLESS = torch.ones(100_000, 1, 5)
 
 
 def processes(token: str) -> list[int]:
-    """Return the processes of a job, the worker first."""
+    """Return the processes of a job: the worker, then the rest, those of Lava last."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if f"SNNKIT_LAVA_JOB={token}".encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-    return sorted(found)
+            if f"SNNKIT_LAVA_JOB={token}".encode() in (path / "environ").read_bytes():
+                process, forked = int(path.name), b"worker.py" in (path / "cmdline").read_bytes()
+                found.append((os.getsid(process) != process, forked, process))
+    return [process for *_, process in sorted(found)]
 
 
 def segments(token: str) -> list[str]:
@@ -69,12 +70,14 @@ def when_running(tokens: list[str], act) -> threading.Thread:
     """Do something to the processes of a job as soon as all of them are there."""
 
     def wait() -> None:
+        limit = time.monotonic() + 60
         while not tokens or len(processes(tokens[-1])) < 8 or not segments(tokens[-1]):
             time.sleep(0.02)
+            assert time.monotonic() < limit, "the job did not start"
         time.sleep(0.3)
         act(processes(tokens[-1]))
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
     return thread
 
