@@ -95,6 +95,11 @@ def test_what_is_no_nir_file(good: bytes, tmp_path: Path) -> None:
             file.copy("node", other)
     refused(buffer.getvalue(), tmp_path, "snnkit wrote it, and the digest that came with it is gone; use another copy")
     refused(good, tmp_path, "has more than 100 bytes; if it is meant to, give limit=", limit=100)
+    zeros = snnkit.Network(nn.Linear(200, 200, bias=False))
+    nn.init.zeros_(zeros[0].weight)
+    snnkit.deploy.nir.save(zeros, tmp_path / "zeros.nir")
+    with pytest.raises(FileError, match="weight takes more than allowed; if it is meant to, give a larger limit="):
+        snnkit.deploy.nir.load(tmp_path / "zeros.nir", limit=50_000)
     with pytest.raises(FileError, match=r"no file .*gone\.nir"):
         snnkit.deploy.nir.load(tmp_path / "gone.nir")
 

@@ -37,6 +37,7 @@ _MAGIC = b"\x89snnkit.nir\r\n\x1a\n\0"
 _SIGNED = 48
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_LZF, h5py.h5z.FILTER_FLETCHER32}
+_WORTH_COMPRESSING = 4096
 _EXPANSION = 1100  # deflate makes at most 1032 bytes of one
 _MOST_ITEMS = 500_000
 _MOST_TEXTS = 200_000
@@ -121,7 +122,10 @@ def _write(group: h5py.Group, tree: Mapping[str, Any]) -> None:
         elif isinstance(item, str):
             group.create_dataset(name, data=item, dtype=h5py.string_dtype())
         else:
-            group.create_dataset(name, data=item)
+            # the branches of delays are mostly zeros
+            packed = isinstance(item, np.ndarray) and item.ndim > 0 and item.nbytes >= _WORTH_COMPRESSING
+            options = {"compression": "gzip", "shuffle": True} if packed else {}
+            group.create_dataset(name, data=item, **options)
 
 
 class _Budget:
