@@ -21,6 +21,9 @@ LIMITS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)
 MARGIN = 2.0
 """How far current and membrane stay below the chip's 24 bits on calibration data."""
 
+_WORTH = 0.95
+"""What a later candidate's error must be below, as a share of the best before: calibration data are few."""
+
 _BITS_24 = float(1 << 23)
 
 
@@ -54,7 +57,7 @@ class Chosen:
 
 
 def choose(stage: Stage, seen: Seen, *, bits: int) -> Chosen:
-    """Return the scale whose answer on the chip is nearest to the network's; the first of equals."""
+    """Return the scale whose answer on the chip is nearest to the network's; clipping must be worth it."""
     largest = _largest(stage, seen)
     best: tuple[float, Chosen] | None = None
     tried = set()
@@ -67,7 +70,7 @@ def choose(stage: Stage, seen: Seen, *, bits: int) -> Chosen:
         trial = rounded(stage, scale, bits=bits, late=1, limit=limit, graded=seen.graded)
         answer = alone(trial, stage, seen)(seen.source)
         error = _error(stage, seen, answer)
-        if best is None or error < best[0]:
+        if best is None or error < _WORTH * best[0]:
             best = error, Chosen(scale, limit, answer, scale * largest / _BITS_24)
         if error == 0:
             break
