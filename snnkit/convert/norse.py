@@ -1,13 +1,13 @@
 """Models of Norse 1.1 in and out, layer by layer.
 
-| Norse                                     | here                                                                |
-|-------------------------------------------|---------------------------------------------------------------------|
-| torch's layers in SequentialState         | the same                                                            |
+| Norse                                     | here                                                                 |
+|-------------------------------------------|----------------------------------------------------------------------|
+| torch's layers in SequentialState         | the same                                                             |
 | LIFBoxCell(reset_value or reset_subtract) | LIF(reset="hard" or "soft", v_rest=v_leak), which starts at v_leak   |
-| LIFCell, v_leak 0                         | CubaLIF(reset="hard", input_decay=True)                             |
-| LIFRecurrentCell, v_leak 0                | Linear, then Recurrent(CubaLIF, Linear); only in                    |
-| IAFCell                                   | IF(reset="hard"), which starts at v_reset                           |
-| LIBoxCell, v_leak 0                       | Readout(tau)                                                        |
+| LIFCell, v_leak 0                         | CubaLIF(reset="hard", input_decay=True)                              |
+| LIFRecurrentCell, v_leak 0                | Linear, then Recurrent(CubaLIF, Linear); only in                     |
+| IAFCell                                   | IF(reset="hard"), which starts at v_reset                            |
+| LIBoxCell, v_leak 0                       | Readout(tau)                                                         |
 
 Norse steps by `dt` seconds with inverse time constants, so `tau = 1 / (dt * tau_inv)` in steps. It fires strictly above
 its threshold and we at ours, so `theta` is the next float32 above `v_th`.
