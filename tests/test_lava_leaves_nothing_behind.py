@@ -2,12 +2,14 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -99,7 +101,7 @@ def test_an_exception_in_a_process_model_comes_with_its_traceback(tokens, tmp_pa
     start = time.monotonic()
     with (
         pytest.raises(BackendError, match=r"(?s)exception in step 1 of PyDelayDense.*ValueError: .*between 0 and 63"),
-        job.answers(task, {"chip.h5": tmp_path / "chip.h5"}, np.ones((1, 9, 5), np.int32), timeout=60),
+        job.answers(task, partial(shutil.copyfile, tmp_path / "chip.h5"), np.ones((1, 9, 5), np.int32), timeout=60),
     ):
         pass
     assert time.monotonic() - start < 20
@@ -110,7 +112,7 @@ def test_an_exception_before_the_first_step_comes_with_its_traceback(tokens, tmp
     task = {"kind": "network", "network": "chip.h5", "record": ["out"]}
     with (
         pytest.raises(BackendError, match=r"(?s)the Lava worker failed:.*Traceback.*file signature not found"),
-        job.answers(task, {"chip.h5": tmp_path / "chip.h5"}, np.ones((1, 9, 5), np.int32), timeout=60),
+        job.answers(task, partial(shutil.copyfile, tmp_path / "chip.h5"), np.ones((1, 9, 5), np.int32), timeout=60),
     ):
         pass
 
@@ -162,17 +164,19 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture
-def started():
+def started(tmp_path):
     """Start a program that runs on Lava for long; give it, and the word for its job."""
     script = SCRIPT.format(tests=str(Path(__file__).parent))
-    environment = os.environ | {"PYTHONPATH": str(Path(snnkit.__file__).parent.parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(snnkit.__file__).parent.parent), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, "-W", "error", "-c", script], stdout=subprocess.PIPE, text=True, env=environment
     ) as program:
         assert program.stdout is not None
         token = program.stdout.readline().strip()
         when_running([token], lambda _: None).join()
+        assert list(tmp_path.glob("snnkit-lava-*"))
         yield program, token
+        assert not list(tmp_path.glob("snnkit-lava-*"))
         if program.poll() is None:
             program.kill()
 

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import secrets
+import shutil
 import signal
 import stat
 import sys
@@ -51,11 +52,11 @@ def name_shared_memory(token: str) -> None:
 
 
 def end_with_parent(job: Job) -> None:
-    """Leave when the standard input, where it is a pipe, closes: then the parent is gone."""
+    """Leave, and take the folder away, when the standard input, where it is a pipe, closes: the parent is gone."""
     if sys.stdin is not None and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
         while os.read(sys.stdin.fileno(), 4096):
             pass
-        leave(job, 1)
+        leave(job, 1, folder=True)
 
 
 def watch(job: Job, stopping: threading.Event) -> None:
@@ -71,8 +72,8 @@ def watch(job: Job, stopping: threading.Event) -> None:
                 leave(job, 1)
 
 
-def leave(job: Job, code: int) -> None:
-    """End this program and all that it started at once, with its shared memory."""
+def leave(job: Job, code: int, *, folder: bool = False) -> None:
+    """End this program and all that it started at once, with its shared memory, and its folder if that is asked."""
     if os.getpid() != job.process:
         os._exit(code)
     started = [child.pid for child in multiprocessing.active_children()]
@@ -83,4 +84,6 @@ def leave(job: Job, code: int) -> None:
             os.waitpid(process, 0)
     for segment in Path("/dev/shm").glob(f"snnkit_{job.token}_*"):
         segment.unlink(missing_ok=True)
+    if folder:
+        shutil.rmtree(job.folder, ignore_errors=True)
     os._exit(code)

@@ -6,13 +6,12 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,14 @@ _GRACE = 3.0
 
 
 @contextlib.contextmanager
-def answers(job: Mapping[str, Any], files: Mapping[str, Path], x: np.ndarray, *, timeout: float) -> Iterator[Path]:
+def answers(
+    job: Mapping[str, Any], write: Callable[[Path], object], x: np.ndarray, *, timeout: float
+) -> Iterator[Path]:
     """Run a job, and give the folder of its answers while the block lasts.
 
     Args:
         job: fields of the worker's Job; folder, input and token are added.
-        files: name in the folder to a file that is copied there.
+        write: writes the network to the path that it is given.
         x: input [samples, steps, features].
         timeout: seconds until the worker is ended.
     Raises:
@@ -41,8 +42,7 @@ def answers(job: Mapping[str, Any], files: Mapping[str, Path], x: np.ndarray, *,
     python, token = interpreter(), secrets.token_hex(4)
     with tempfile.TemporaryDirectory(prefix="snnkit-lava-") as name:
         folder = Path(name)
-        for target, source in files.items():
-            shutil.copyfile(source, folder / target)
+        write(folder / job["network"])
         np.save(folder / "x.npy", x)
         (folder / "job.json").write_text(json.dumps({**job, "input": "x.npy", "token": token}))
         _work(python, folder, token, timeout)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from snnkit.deploy.integer import IntegerNetwork, State
 from snnkit.deploy.lava import fitness
 from snnkit.deploy.lava.job import answers
 from snnkit.errors import InputError
+from snnkit.files import container
 
 TIMEOUT = 600.0
 """Seconds that a run may take unless told otherwise."""
@@ -101,10 +102,8 @@ def _on_loihi(chip: IntegerNetwork, x: Tensor, *, timeout: float) -> Tensor:
 @contextlib.contextmanager
 def _job(chip: IntegerNetwork, x: Tensor, names: Sequence[str], *, timeout: float, hardware: bool) -> Iterator[Path]:
     job = {"kind": "network", "network": "chip.h5", "record": list(dict.fromkeys(names)), "hardware": hardware}
-    with tempfile.TemporaryDirectory(prefix="snnkit-lava-") as name:
-        store.save(chip, Path(name) / "chip.h5")
-        with answers(job, {"chip.h5": Path(name) / "chip.h5"}, by_sample(x), timeout=timeout) as folder:
-            yield folder
+    with answers(job, partial(store.save, chip), by_sample(x), timeout=timeout) as folder:
+        yield folder
 
 
 def run_netx(
@@ -128,13 +127,15 @@ def run_netx(
         Spikes of the last layer [T, B, neurons], uint8, neurons in torch's order.
     Raises:
         MissingPackageError: there is no Lava environment.
+        FileError: the file is missing or cannot be read.
         BackendError: NetX refused the file, Lava failed, or it did not finish in time.
     """
     options = {} if reset_interval is None else {"reset_interval": reset_interval, "reset_offset": reset_offset}
     job = {"kind": "netx", "network": "chip.net", "options": options}
     if not isinstance(x, Tensor) or x.ndim < 3 or 0 in x.shape:
         raise InputError("NetX needs a tensor [T, B, features…] of spikes")
-    with answers(job, {"chip.net": Path(path)}, by_sample(x), timeout=timeout) as folder:
+    content = container.read_file(path)
+    with answers(job, lambda copy: copy.write_bytes(content), by_sample(x), timeout=timeout) as folder:
         spikes = np.load(folder / "trace output.npy")
     return torch.from_numpy(spikes.astype(np.uint8)).transpose(0, 1).contiguous()
 
