@@ -122,7 +122,8 @@ def test_the_chip_answers_as_the_network_does(finished):
         assert abs(chip["accuracy_8"] - accuracy) < 0.01
         assert abs(chip["accuracy_6"] - accuracy) < 0.03
         assert chip["alike"] > 0.95
-        assert chip["joules"] > 0
+        assert 0 < chip["joules_int8"] < chip["joules"]
+        assert stored["chip"]["ann"]["joules_int8"] > 0
         assert list(stored["chip"]["layers"]) == ["2", "4"]
         assert stored["chip"]["lava"].get("mismatches", 0) == 0
     assert "compared for the first seed only" in stored["chip"]["lava"]["said"]

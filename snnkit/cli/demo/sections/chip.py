@@ -22,6 +22,7 @@ ROWS = (
     Row("hidden spikes that the chip fires alike", "alike", "%", scale=100, digits=1),
     Row("cores of Loihi 2", "cores"),
     Row("energy per digit, Loihi 1 model, lower bound", "joules", "nJ", scale=1e9, digits=1),
+    Row("energy per digit in 8-bit integers, estimated", "joules_int8", "nJ", scale=1e9, digits=1),
 )
 
 BITS = (8, 6, 4)
@@ -49,6 +50,8 @@ def compute(run: Run) -> dict[str, Any]:
     fitted = snnkit.deploy.fit(chip, strict=False)
     cost = energy(chip, x, chip="loihi1")
     found |= {"alike": _alike(net, chip, x), "cores": fitted.total("cores"), "joules": float(cost.joules)}
+    assert cost.here is not None and cost.ann is not None
+    found["joules_int8"] = float(cost.here.joules)
     cores = {layer.name: layer.cores for layer in fitted.layers}
     layers = {
         part.name: {"synapses": part.synapses[0], "clipped": part.clipped, "difference": part.difference}
@@ -57,8 +60,10 @@ def compute(run: Run) -> dict[str, Any]:
     }
     return {
         "delays": found,
+        "ann": {"joules_int8": float(cost.ann.joules)},
         "layers": layers,
         "label": cost.label,
+        "card": f"{cost.ann.chip} {cost.ann.precision}",
         "lava": _lava(chip, x) if run.seed == run.plan.seeds[0] else {"said": "compared for the first seed only"},
     }
 
@@ -86,6 +91,7 @@ def render(demo: Demo) -> Sequence[str]:
     """Return what the chip does, beside tables of its layers and of its accuracy by bits."""
     found, float_accuracy = demo.results[0]["chip"], demo.written("summary", "accuracy")["delays"]
     written = {row.key: demo.written("chip", row.key)["delays"] for row in ROWS}
+    ann = demo.written("chip", "joules_int8")["ann"]
     told = page.paragraph(
         "Chips such as Loihi compute in integers: weights of 8 bits, membranes of 24, decays of 12, one step from a "
         "layer to the next. The network with delays, put into those integers, was run on an emulator of that "
@@ -96,7 +102,8 @@ def render(demo: Demo) -> Sequence[str]:
     cores = "1 core" if written["cores"] == "1" else f"{written['cores']} cores"
     told += page.paragraph(
         f"It takes {cores} of Loihi 2, and {written['joules']} for a digit by the costs that are published for "
-        f"Loihi 1: {found['label']}."
+        f"Loihi 1: {found['label']}. That card has no cost of a multiplication; on {found['card']}, the chip's "
+        f"operations cost {written['joules_int8']}, and one pass of an ANN with the same connections {ann}."
     )
     return [page.aside(told, page.grid(_bits(demo, float_accuracy), _layers(found)))]
 
