@@ -113,7 +113,7 @@ def accuracies(records: Sequence[Record]) -> Figure:
     """Draw the test accuracy of every arm: a dot for each fold, a ring for each further seed, a line at the mean."""
     arms = list(dict.fromkeys(r["arm"] for r in records))
     figure = Figure(figsize=(6.4, 0.42 * len(arms) + 1.0))
-    label = "test accuracy in %; dots: folds; rings: further seeds of the first fold"
+    label = "test accuracy in %; dot: a fold, ring: a further seed"
     axes = figure.add_subplot(title=records[0]["task"], xlabel=label)
     for place, arm in enumerate(arms):
         own = [r for r in records if r["arm"] == arm]
