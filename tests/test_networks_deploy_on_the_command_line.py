@@ -92,9 +92,23 @@ def test_a_soft_reset_is_refused_unless_it_may_differ(call, model):
     assert "8-bit weights, hard_reset" in out
 
 
+def test_fine_tuning_comes_before(call, model):
+    words = ["--approximate", "hard_reset", "--bits", 4, "--tune", 2, "--lr", 0.005, "--split", "validation"]
+    code, out, error = call("deploy", model / "soft.h5", *words)
+    assert code == 0, error
+    shares = {
+        name: float(re.search(rf"accuracy of the {name} +([\d.]+)%", out)[1])
+        for name in ("network", "fine-tuned network", "chip")
+    }
+    assert abs(shares["fine-tuned network"] - shares["chip"]) < 1.0
+    assert shares["chip"] > shares["network"] - 3.0
+    assert "4-bit weights; 256 calibration samples" in out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--tune", "1", "--lr", "-1"], r"snnkit: \[train\] lr is -1"),
         (["--target", "loihi3"], r"snnkit: no target 'loihi3'; did you mean 'loihi"),
         (["--bits", "12"], r"snnkit: bits is 12; weights have 4 to 8"),
         (["--approximate", "softness"], r"snnkit: no approximation 'softness'"),

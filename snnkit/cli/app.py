@@ -128,6 +128,8 @@ def deploy(
     approximate: Annotated[
         list[str] | None, typer.Option(help="hard_reset or clamp_delays, if they are needed")
     ] = None,
+    tune: Annotated[int, typer.Option(min=0, help="epochs of fine-tuning before, with rounded weights")] = 0,
+    lr: Annotated[float, typer.Option(help="with --tune: learning rate at the start")] = 1e-3,
     data: Annotated[str | None, typer.Option(help="data set; the one that it was trained on unless given")] = None,
     split: Annotated[str, typer.Option(help="what to measure on: train, validation or test")] = "test",
     check: Annotated[str | None, typer.Option(help="lava: compare every spike with Lava's simulation")] = None,
@@ -138,7 +140,7 @@ def deploy(
     """Put a stored network into a chip's integers; report what that changes, and what it takes on the chip."""
     from snnkit.cli import deploy as work
 
-    request = work.Request(target, bits, tuple(approximate or ()), check, samples)
+    request = work.Request(target, bits, tuple(approximate or ()), check, samples, tune, lr)
     work.deploy(model, request, data=data, split=split, root=root, out=out)
 
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 import snnkit
 from snnkit.cli.console import standard
 from snnkit.cli.stored import Stored, stored
-from snnkit.deploy import Emulated, IntegerNetwork, lava, quantise_report
+from snnkit.deploy import Emulated, IntegerNetwork, fine_tune, lava, quantise_report
 from snnkit.errors import InputError, MissingPackageError, nearest
-from snnkit.train import evaluate
+from snnkit.train import TrainSettings, evaluate
 
 CALIBRATION = 256
 """Training samples that scales are chosen on."""
@@ -28,6 +29,8 @@ class Request:
         target, bits, approximate: as for `snnkit.deploy.quantise`.
         check: `lava`, or None.
         samples: that are compared.
+        tune: epochs of fine-tuning on the training data before.
+        lr: learning rate of it at its start.
     """
 
     target: str
@@ -35,6 +38,8 @@ class Request:
     approximate: tuple[str, ...]
     check: str | None
     samples: int
+    tune: int = 0
+    lr: float = 1e-3
 
 
 def deploy(model: Path, request: Request, *, data: str | None, split: str, root: Path | None, out: Path | None) -> None:
@@ -43,20 +48,20 @@ def deploy(model: Path, request: Request, *, data: str | None, split: str, root:
     found = stored(model, data=data, split=split, root=root)
     inputs = found.inputs
     calibration = inputs.first(found.data.train, CALIBRATION, torch.Generator().manual_seed(0))
-    report = quantise_report(
-        found.net,
-        request.target,
-        calibration=calibration,
-        bits=request.bits,
-        approximate=request.approximate,
-    )
+    nets: dict[str, nn.Module] = {"network": found.net}
+    net, approximate = found.net, request.approximate
+    if request.tune:
+        net, approximate = _tuned(found, request), ()
+        nets["fine-tuned network"] = net
+    options = {"calibration": calibration, "bits": request.bits, "approximate": approximate}
+    report = quantise_report(net, request.target, **options)
+    nets["chip"] = Emulated(report.chip)
     _say(str(report))
     part = inputs.of(getattr(found.data, split))
-    nets = {"network": found.net, "chip": Emulated(report.chip)}
     done = {name: evaluate(net, part, encode=inputs.encode, mode=found.mode) for name, net in nets.items()}
     _say(f"\n{found.name}, {split}: {done['network'].samples} samples")
     for name, evaluation in done.items():
-        _say(f"accuracy of the {name:<8}{evaluation.accuracy:8.2%}")
+        _say(f"accuracy of the {name:<18}{evaluation.accuracy:8.2%}")
     _say(f"\n{snnkit.deploy.fit(report.chip, strict=False)}")
     if request.check is not None:
         _say(f"\n{_compared(report.chip, found, split, request.samples)}")
@@ -64,6 +69,21 @@ def deploy(model: Path, request: Request, *, data: str | None, split: str, root:
         kept = {key: value for key, value in found.notes.items() if value is not None}
         snnkit.deploy.save(report.chip, out, metadata=kept | {"from": model.name, "bits": request.bits})
         _say(f"\nwrote {out}")
+
+
+def _tuned(found: Stored, request: Request) -> snnkit.Network:
+    """Return the network, fine-tuned on its training data; the epoch is chosen by the validation data."""
+    train, validation = (found.inputs.of(getattr(found.data, name)) for name in ("train", "validation"))
+    settings = TrainSettings(epochs=request.tune, lr=request.lr, schedule="cosine", loss=found.mode)
+    return fine_tune(
+        found.net,
+        train,
+        bits=request.bits,
+        approximate=request.approximate,
+        validation=validation,
+        encode=found.inputs.encode,
+        settings=settings,
+    )
 
 
 def _check_at_once(request: Request) -> None:
