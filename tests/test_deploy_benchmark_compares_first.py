@@ -16,6 +16,7 @@ from snnkit.errors import SnnkitError
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_deploy, "TEST_SET", 20)
+    monkeypatch.delenv("SNNKIT_DATA", raising=False)
 
 
 def test_a_spike_that_differs_stops_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +31,7 @@ def test_it_says_so_where_lava_is_not_there(monkeypatch: pytest.MonkeyPatch) -> 
     done = CliRunner().invoke(app, ["bench", "deploy", "--threads", "1"])
     assert done.exit_code == 0, done.output
     assert "not compared with Lava: no environment; type make lava" in done.output
-    assert "20 samples of 32 steps, 1 thread: " in done.output
+    assert "20 samples drawn at random, 32 steps, 10% spikes, 1 thread: " in done.output
 
 
 def test_lavas_start_is_told_from_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,11 +125,12 @@ def deploy(
         say(f"one sample, emulator: {1e6 * found.emulator:.1f} us a step")
         say(f"one sample, Lava: {1e6 * found.lava:.0f} us a step, after {found.start:.1f} s before the first")
         say(f"Lava's steps take {found.lava / found.emulator:.0f}x the emulator's")
+    name, x = bench.whole_set()
     for count in [int(n) for n in threads.split(",")] if device == "cpu" else [1]:
         torch.set_num_threads(count)
-        seconds = bench.whole_set(chip, device=device)
+        seconds = bench.evaluated(chip, x, device=device)
         where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else "GPU"
-        say(f"{bench.TEST_SET:,} samples of 32 steps, {where}: {seconds:.2f} s")
+        say(f"{x.shape[1]:,} {name}, {len(x)} steps, {x.float().mean():.0%} spikes, {where}: {seconds:.2f} s")
     if out is not None:
         _write(console, out)
 

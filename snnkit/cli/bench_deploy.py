@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnkit import deploy
+from snnkit import data, deploy
+from snnkit.data import encode
 from snnkit.deploy import lava
-from snnkit.errors import SnnkitError
+from snnkit.errors import DataError, SnnkitError
 
 SIZES = (784, 256, 10)
 """Inputs, hidden neurons and outputs."""
@@ -22,7 +23,7 @@ SHORT, LONG = 100, 1100
 """Steps of two simulations: what the longer takes more is the cost of its steps, without Lava's start."""
 
 TEST_SET = 10_000
-"""Samples of a test set such as MNIST's."""
+"""Samples where MNIST's test set is not there."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,19 @@ def against_lava(chip: deploy.IntegerNetwork) -> Against:
     return Against(report.compared, ours, step, short - SHORT * step)
 
 
-def whole_set(chip: deploy.IntegerNetwork, *, steps: int = 32, device: str = "cpu") -> float:
-    """Return the seconds of a test set's run."""
-    x = spikes(steps, TEST_SET).to(device)
+def whole_set(*, steps: int = 32) -> tuple[str, Tensor]:
+    """Return a test set's name and its spikes [steps, samples, 784]: MNIST's, rate-coded, where it is there."""
+    try:
+        images = data.load("mnist").test.images.flatten(1)
+    except DataError:
+        return "samples drawn at random", spikes(steps, TEST_SET)
+    coded = encode.rate(images, steps=steps, generator=torch.Generator().manual_seed(0))
+    return "test images of MNIST, rate-coded", coded.to(torch.uint8)
+
+
+def evaluated(chip: deploy.IntegerNetwork, x: Tensor, *, device: str = "cpu") -> float:
+    """Return the seconds that a network takes for x [T, B, 784]."""
+    x = x.to(device)
     chip.run(x[:, :2])
 
     def run() -> None:
