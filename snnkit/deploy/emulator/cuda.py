@@ -238,7 +238,7 @@ class _Run:
         return torch.from_numpy(np.ascontiguousarray(array).copy()).to(self.device)
 
 
-def by_output(connection: Connection) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def by_output(connection: Connection) -> tuple[np.ndarray, ...]:
     """Return where the synapses of each output start, and of each its source, delay and weight, in order of delay."""
     part = connection.synapses
     if isinstance(part, Conv):
