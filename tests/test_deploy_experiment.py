@@ -19,7 +19,12 @@ def script(monkeypatch, checkout):
     lif, readout = snnkit.LIF(tau=4.0, reset="hard", input_decay=False), snnkit.Readout(tau=8.0)
     small = snnkit.Network(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(49, 12), lif, nn.Linear(12, 10), readout)
     few = TrainSettings(epochs=1, batch_size=16, accelerator="cpu")
-    for name, value in {"network": lambda: small, "TRAINING": few, "TUNING": few, "CALIBRATION": 32}.items():
+    for name, value in {
+        "NETWORKS": {"small": lambda: small},
+        "TRAINING": few,
+        "TUNING": few,
+        "CALIBRATION": 32,
+    }.items():
         monkeypatch.setattr(found, name, value)
     generator = torch.Generator().manual_seed(0)
     parts = [
@@ -31,23 +36,27 @@ def script(monkeypatch, checkout):
 
 def test_the_network_is_the_one_that_was_measured(checkout, monkeypatch):
     monkeypatch.syspath_prepend(checkout / "examples" / "papers")
-    net = importlib.import_module("deploy_mnist").network()
-    assert net(torch.zeros(8, 1, 1, 28, 28)).shape == (8, 1, 10)
-    assert sum(parameter.numel() for parameter in net.parameters()) == 25_678
+    script = importlib.import_module("deploy_mnist")
+    for net, count in ((script.cnn(), 25_678), (script.dense(), 25_418)):
+        assert net(torch.zeros(8, 1, 1, 28, 28)).shape == (8, 1, 10)
+        assert sum(parameter.numel() for parameter in net.parameters()) == count
 
 
 def test_every_line_of_the_table_is_there(script, tmp_path, capsys):
     found, data = script
     data.test = _Counted(data.test)
-    net = found.stored(tmp_path / "net.h5", lambda: found.trained(data))
-    found.table(net, data, tmp_path)
-    lines = capsys.readouterr().out.splitlines()
-    named = [line[:22].strip() for line in lines if line[:5] != "Epoch"][2:]
+    paths = [tmp_path / f"net_{seed}.h5" for seed in range(2)]
+    nets = [found.stored(path, lambda seed=seed: found.trained("small", data, seed)) for seed, path in enumerate(paths)]
+    found.table(nets, data, paths)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line[:5] != "Epoch"][2:]
+    named = [line[:22].strip() for line in lines]
     assert named == ["float", "8 bits", "6 bits", "5 bits", "4 bits", "6 bits, fine-tuned", "4 bits, fine-tuned"]
-    assert {path.name for path in tmp_path.iterdir()} == {"net.h5", "tuned_6.h5", "tuned_4.h5"}
+    assert all(" ± " in line for line in lines)
+    made = {f"net_{seed}{tuned}.h5" for seed in range(2) for tuned in ("", "_tuned_6", "_tuned_4")}
+    assert {path.name for path in tmp_path.iterdir()} == made
     with pytest.raises(AssertionError, match="made again"):
         found.stored(tmp_path / "absent.h5", _fail)
-    assert found.stored(tmp_path / "net.h5", _fail) is not None
+    assert found.stored(paths[0], _fail) is not None
 
 
 class _Counted:
