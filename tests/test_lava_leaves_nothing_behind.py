@@ -149,7 +149,9 @@ def test_two_runs_at_once(tokens) -> None:
 
 
 SCRIPT = """
-import sys, torch
+import signal, sys, torch
+# What starts the tests may have them ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {tests!r})
 from test_lava_leaves_nothing_behind import CHIP, ENDLESS, job, lava
 
