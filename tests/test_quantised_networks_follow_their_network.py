@@ -332,3 +332,15 @@ def test_quantising_twice_gives_the_same_chip(tmp_path):
     assert torch.equal(first(x), second(x))
     snnkit.deploy.save(first, tmp_path / "chip.h5")
     assert torch.equal(snnkit.deploy.load(tmp_path / "chip.h5")(x), first(x))
+
+
+def test_a_membrane_starts_at_0_where_that_will_do() -> None:
+    torch.manual_seed(0)
+    net = snnkit.Network(
+        nn.Linear(6, 8, bias=False),
+        snnkit.LIF(tau=20.0, reset="hard", input_decay=False),
+        nn.Linear(8, 4, bias=False),
+        snnkit.Readout(tau=20.0, input_decay=False),
+    )
+    chip = snnkit.deploy.quantise(net, calibration=(torch.rand(10, 8, 6) < 0.3).float())
+    assert not any(population.v_start.any() for population in chip.populations)

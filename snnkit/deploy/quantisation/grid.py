@@ -215,7 +215,11 @@ def _start(
         enough = v >= target
         low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
     forgets = np.broadcast_to(leak == 4096, target.shape)
-    low = np.where(forgets, 0, low)
+    # Truncation lets several membranes end alike; of those, 0 is what every tool starts from.
+    zero = np.zeros_like(target)
+    for _ in range(late):
+        zero = _after(zero, leak, bias)
+    low = np.where(forgets | ((zero == target) & (bias == 0)), 0, low)
     exact, v = True, low
     for _ in range(late):
         v = _after(v, leak, bias)
