@@ -143,7 +143,7 @@ def test_what_differs_on_lava_is_an_error(call, model, monkeypatch):
     assert re.search(r"snnkit: the emulator and Lava differ: .*1 differ on Lava", error)
 
 
-@pytest.mark.skipif(lava.available()[0] is None, reason="there is no Lava environment")
+@pytest.mark.lava
 def test_lava_fires_the_same_spikes(call, model):
     code, out, error = call("deploy", model / "hard.h5", "--check", "lava", "--samples", 10)
     assert code == 0, error

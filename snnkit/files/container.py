@@ -39,7 +39,7 @@ HEADER = 512
 LIMIT = 1 << 34
 """Files with more bytes are refused unless a larger limit is given."""
 
-_MAGIC = b"\x89snnkit\r\n\x1a\n\0\0\0\0\0"
+MAGIC = b"\x89snnkit\r\n\x1a\n\0\0\0\0\0"
 _SIGNED = 48
 _FIELDS = struct.Struct("<IQ16s")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -50,8 +50,8 @@ def seal(content: bytearray | memoryview, *, version: int = FORMAT, needs: str =
     """Write the header into the first 512 bytes of a file whose body is complete."""
     view = memoryview(content)
     header = _FIELDS.pack(version, len(view) - HEADER, needs.encode("ascii"))
-    view[:HEADER] = _MAGIC + bytes(_SIGNED - len(_MAGIC)) + header + bytes(HEADER - _SIGNED - len(header))
-    view[len(_MAGIC) : _SIGNED] = hashlib.sha256(view[_SIGNED:]).digest()
+    view[:HEADER] = MAGIC + bytes(_SIGNED - len(MAGIC)) + header + bytes(HEADER - _SIGNED - len(header))
+    view[len(MAGIC) : _SIGNED] = hashlib.sha256(view[_SIGNED:]).digest()
 
 
 def verify(content: bytes, where: str) -> None:
@@ -65,7 +65,7 @@ def verify(content: bytes, where: str) -> None:
     """
     if not content:
         raise FileError(f"{where} is empty (0 bytes); use another copy, or save it again")
-    if not content.startswith(_MAGIC):
+    if not content.startswith(MAGIC):
         raise FileError(f"{where} {_foreign(content)}; needed is a file that snnkit wrote, such as by snnkit.save")
     if len(content) < HEADER:
         raise FileError(f"{where} is truncated: it has {len(content)} bytes and its header alone takes {HEADER}")
@@ -76,7 +76,7 @@ def verify(content: bytes, where: str) -> None:
             "use another copy, or save it again"
         )
     digest = hashlib.sha256(memoryview(content)[_SIGNED:]).digest()
-    if len(content) - HEADER > length or digest != content[len(_MAGIC) : _SIGNED]:
+    if len(content) - HEADER > length or digest != content[len(MAGIC) : _SIGNED]:
         raise FileError(f"{where} is damaged: its content and its digest differ; use another copy, or save it again")
     if version > FORMAT:
         raise FileError(

@@ -42,17 +42,17 @@ STORED = {"<f2", "<f4", "<f8", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", 
 """NumPy codes of the numbers that datasets hold."""
 
 # HDF5 1.10 put a checksum on every structure that these files use, and reads them since 2016.
-_VERSIONS = ("v110", "v110")
+VERSIONS = ("v110", "v110")
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE}
 _LONGEST_TEXT = 1 << 24
 _LONGEST_ATTRIBUTE = 256
 _LARGEST_CHUNK = 1 << 30
 _WORTH_COMPRESSING = 4096
-# Deflate makes at most 1032 bytes of one.
-_EXPANSION = 1100
+EXPANSION = 1100
+"""Deflate makes at most 1032 bytes of one."""
 _MOST_OBJECTS = 100_000
 _ROOT = ("format", "version", "snnkit", "torch", "created")
-_LIBRARY_ERRORS = (
+LIBRARY_ERRORS = (
     OSError,
     LookupError,
     ValueError,
@@ -63,6 +63,7 @@ _LIBRARY_ERRORS = (
     MemoryError,
     SystemError,
 )
+"""What h5py raises on files that it cannot read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ Tree = dict[str, Any]
 def write_tree(kind: str, tree: Tree, *, metadata: str, compress: bool, created: datetime | None = None) -> bytes:
     """Return the bytes of a whole file; the same arguments give the same bytes under one version of HDF5."""
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=_VERSIONS, userblock_size=container.HEADER, track_order=True) as file:
+    with h5py.File(buffer, "w", libver=VERSIONS, userblock_size=container.HEADER, track_order=True) as file:
         _set_text(file, "format", f"snnkit {kind}")
         file.attrs["version"] = np.int64(container.FORMAT)
         _set_text(file, "snnkit", snnkit.__version__)
@@ -118,7 +119,7 @@ def read_tree(content: bytes, kind: str, *, where: str, depth: int, limit: int) 
         if about.kind != kind:
             (found, _, loader), (wanted, verb, _) = KINDS[about.kind], KINDS[kind]
             raise FileError(f"{where} holds {found} where {wanted} {verb} needed; open it with {loader}")
-        compressed = len(content) * _EXPANSION if kind != "network" else len(content)
+        compressed = len(content) * EXPANSION if kind != "network" else len(content)
         budget = _Budget(min(limit, compressed + _WORTH_COMPRESSING), compressed=kind != "network")
         tree = _read(file, "", depth, budget)
     del tree["metadata"]
@@ -149,7 +150,7 @@ def _opened(content: bytes, where: str) -> Iterator[h5py.File]:
             yield file
     except SnnkitError:
         raise
-    except _LIBRARY_ERRORS as error:
+    except LIBRARY_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileError(f"{where} is refused: its HDF5 body cannot be read ({reason:.120})") from None
 

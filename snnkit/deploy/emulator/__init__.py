@@ -7,21 +7,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from snnkit.codegen.backends import resolve
+from snnkit.codegen import backends
 from snnkit.deploy.emulator import cpu, cuda, reference
 from snnkit.deploy.emulator.inputs import check_input, check_names, check_state
 from snnkit.deploy.integer import IntegerNetwork, State
-from snnkit.errors import BackendError, nearest
-
-BACKENDS = ("auto", "reference", "cpu", "cuda")
+from snnkit.errors import BackendError
 
 
 def run(
     chip: IntegerNetwork, x: Tensor, state: State | None, names: Sequence[str], backend: str
 ) -> tuple[dict[str, Tensor], State]:
     """Run a network over time; arguments and results as `IntegerNetwork.record` and `.run` have them."""
-    if backend not in BACKENDS:
-        raise BackendError(f"no backend {backend!r}{nearest(backend, BACKENDS)}; known: {', '.join(BACKENDS)}")
+    backends.check(backend)
     check_input(chip, x)
     check_names(chip, names)
     return _runner(chip, x, backend)(chip, x, check_state(chip, x, state), names)
@@ -29,7 +26,7 @@ def run(
 
 def _runner(chip: IntegerNetwork, x: Tensor, backend: str) -> Callable[..., tuple[dict[str, Tensor], State]]:
     """Return the function of the backend that runs; raises BackendError where one that is asked for cannot."""
-    chosen, _ = resolve(backend, x.device, torch.float32)
+    chosen, _ = backends.resolve(backend, x.device, torch.float32)
     if chosen == "cuda":
         return cuda.run
     if chosen == "reference":

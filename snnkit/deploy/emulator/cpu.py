@@ -8,6 +8,7 @@ kernel. What is connected in wider loops is left to the reference.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,10 @@ _CHUNK = 1 << 24
 
 _EXACT = 2**24
 _LOW, _HIGH = -(2**23), 2**23
+
+
+_LISTED: weakref.WeakKeyDictionary[Connection, Any] = weakref.WeakKeyDictionary()
+"""The lists of synapses of the connections that are in use: sorting them takes longer than a short run."""
 
 
 def order(chip: IntegerNetwork) -> list[Population] | None:
@@ -174,6 +179,12 @@ def synapses(connection: Connection) -> tuple[np.ndarray, np.ndarray, np.ndarray
     connection without delays the places follow each other, and none are given. Where a sum is multiplied, the weights
     are.
     """
+    if connection not in _LISTED:
+        _LISTED[connection] = _listed(connection)
+    return _LISTED[connection]
+
+
+def _listed(connection: Connection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     part = connection.synapses
     weight = connection.effective.astype(np.int64) << max(connection.exponent, 0)
     weight = weight.astype(np.int32)

@@ -1,23 +1,15 @@
-"""NIR files: plain HDF5 as `nir.write` lays it out, behind 512 bytes with a digest where we wrote it.
+"""NIR files: HDF5 as `nir.write` lays it out, behind the header of snnkit's files where we wrote it.
 
-HDF5 leaves the first 512 bytes of a file to its user, so `nir.read` and h5py open ours as they open any. They hold
-
-    offset  bytes
-         0     16  magic
-        16     32  SHA-256 of everything from byte 48 to the end of the file
-        48      8  length of the HDF5 body, little endian
-        56    456  zeros
-
-and are checked before the HDF5 library sees the file. The files of others have no digest: links, types, filters and
-sizes are checked before a value is read, but a file that was made to harm the HDF5 library itself reaches it.
+HDF5 leaves the first 512 bytes of a file to its user, so `nir.read` and h5py open ours as they open any. The digest
+there (`snnkit.files.container`) is checked before the HDF5 library sees the file. The files of others have none: links,
+types, filters and sizes are checked before a value is read, but a file that was made to harm the HDF5 library itself
+reaches it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
-import struct
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -27,34 +19,20 @@ import h5py.h5o
 import numpy as np
 
 from snnkit.errors import FileError, SnnkitError
+from snnkit.files import container
 from snnkit.files.schema import UnfitError
+from snnkit.files.tree import EXPANSION, LIBRARY_ERRORS, VERSIONS
 
 LIMIT = 1 << 32
 """Files with more bytes, or whose arrays take more, are refused unless a larger limit is given."""
 
-HEADER = 512
-_MAGIC = b"\x89snnkit.nir\r\n\x1a\n\0"
-_SIGNED = 48
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_LZF, h5py.h5z.FILTER_FLETCHER32}
 _WORTH_COMPRESSING = 4096
-_EXPANSION = 1100  # deflate makes at most 1032 bytes of one
 _MOST_ITEMS = 500_000
 _MOST_TEXTS = 200_000
 _LONGEST_TEXT = 1 << 16
 _DEEPEST = 40
-_LIBRARY_ERRORS = (
-    OSError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    RuntimeError,
-    ArithmeticError,
-    MemoryError,
-    SystemError,
-)
-
 Tree = dict[str, Any]
 """Name to array, text, or the Tree of a group."""
 
@@ -62,15 +40,12 @@ Tree = dict[str, Any]
 def to_bytes(tree: Mapping[str, Any]) -> bytes:
     """Return the bytes of a file for a graph as nested mappings, as of `nir.NIRGraph.to_dict()`."""
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", userblock_size=HEADER, track_order=True) as file:
+    with h5py.File(buffer, "w", libver=VERSIONS, userblock_size=container.HEADER, track_order=True) as file:
         file.create_dataset("version", data=version("nir"), dtype=h5py.string_dtype())
         _write(file.create_group("node", track_order=True), tree)
-    content = bytearray(buffer.getvalue())
-    content[:HEADER] = bytes(HEADER)
-    content[: len(_MAGIC)] = _MAGIC
-    struct.pack_into("<Q", content, _SIGNED, len(content) - HEADER)
-    content[16:_SIGNED] = hashlib.sha256(memoryview(content)[_SIGNED:]).digest()
-    return bytes(content)
+    with buffer.getbuffer() as view:
+        container.seal(view)
+    return buffer.getvalue()
 
 
 def from_bytes(content: bytes, where: str, *, limit: int = LIMIT) -> tuple[Tree, bool]:
@@ -89,13 +64,13 @@ def from_bytes(content: bytes, where: str, *, limit: int = LIMIT) -> tuple[Tree,
             node = file["node"] if isinstance(file.get("node", getlink=True), h5py.HardLink) else None
             if not isinstance(node, h5py.Group):
                 raise FileError(f"{where} is HDF5 without the group /node, so it is no NIR file")
-            budget = _Budget(min(limit, len(content) * _EXPANSION))
+            budget = _Budget(min(limit, len(content) * EXPANSION))
             return _read(node, "node", _DEEPEST, budget), signed
     except SnnkitError:
         raise
     except UnfitError as error:
         raise FileError(f"{where} is refused: {error}") from None
-    except _LIBRARY_ERRORS as error:
+    except LIBRARY_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise FileError(f"{where} is refused: it cannot be read as HDF5 ({reason:.120})") from None
 
@@ -104,13 +79,9 @@ def _verify(content: bytes, where: str) -> bool:
     """Check the digest where there is one; raises FileError."""
     if content.startswith(_HDF5):
         return False
-    if not content.startswith(_MAGIC):
+    if not content.startswith(container.MAGIC):
         raise FileError(f"{where} is no NIR file: it starts with {content[:8]!r} and HDF5 with {_HDF5!r}")
-    body = len(content) - HEADER
-    length = struct.unpack_from("<Q", content, _SIGNED)[0] if body >= 0 else -1
-    digest = hashlib.sha256(memoryview(content)[_SIGNED:]).digest()
-    if body != length or digest != content[16:_SIGNED] or content[HEADER : HEADER + len(_HDF5)] != _HDF5:
-        raise FileError(f"{where} is damaged: its content and its digest differ; use another copy, or export it again")
+    container.verify(content, where)
     return True
 
 
