@@ -18,6 +18,8 @@ from pathlib import Path
 from snnkit_lava_worker.job import Job
 
 POLL = 0.02
+LEAVING = threading.RLock()
+"""Held from the first wish to leave until the end, so that no other thread leaves earlier with half of it done."""
 
 
 def check() -> int:
@@ -40,8 +42,7 @@ def run(folder: Path) -> int:
 
         simulate.run(job)
     except BaseException as error:
-        job.fail(getattr(error, "trace", None) or traceback.format_exc())
-        leave(job, 1)
+        leave(job, 1, why=getattr(error, "trace", None) or traceback.format_exc())
     (job.folder / "done").touch()
     return 0
 
@@ -68,20 +69,34 @@ def watch(job: Job, stopping: threading.Event) -> None:
             leave(job, 1)
         for child in known:
             if child.exitcode is not None and not stopping.is_set():
-                job.fail(f"a process of Lava, {child.name}, ended with code {child.exitcode} before the run had")
-                leave(job, 1)
+                leave(
+                    job, 1, why=f"a process of Lava, {child.name}, ended with code {child.exitcode} before the run had"
+                )
 
 
-def leave(job: Job, code: int, *, folder: bool = False) -> None:
-    """End this program and all that it started at once, with its shared memory, and its folder if that is asked."""
+def leave(job: Job, code: int, *, why: str | None = None, folder: bool = False) -> None:
+    """End this program and all that it started at once, with its shared memory.
+
+    Args:
+        job: what it worked on.
+        code: the exit code.
+        why: what to write as the reason of a failure.
+        folder: also take the job's folder away.
+    """
     if os.getpid() != job.process:
         os._exit(code)
-    started = [child.pid for child in multiprocessing.active_children()]
-    started.append(getattr(resource_tracker._resource_tracker, "_pid", None))
-    for process in filter(None, started):
+    LEAVING.acquire()
+    if why is not None:
+        job.fail(why)
+    while started := multiprocessing.active_children():
+        for child in started:
+            child.kill()
+            child.join()
+    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
+    if tracker is not None:
         with contextlib.suppress(OSError):
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
+            os.kill(tracker, signal.SIGKILL)
+            os.waitpid(tracker, 0)
     for segment in Path("/dev/shm").glob(f"snnkit_{job.token}_*"):
         segment.unlink(missing_ok=True)
     if folder:
