@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,22 +17,30 @@ State = dict[str, Any]
 """Child name to the state of that child, for the children that have one."""
 
 
+def row(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield name and module of every layer in a row; torch's `named_children` leaves out one that occurs again."""
+    for name, module in net._modules.items():
+        if module is not None:
+            yield name, module
+
+
 class Network(nn.Sequential):
     """Layers in a row; torch's own are applied to every step, spiking ones carry state.
 
     Args:
-        layers: modules; networks nest.
+        layers: modules; networks nest. Or, as slices of a network are made, one OrderedDict of names and modules.
 
     Example:
         >>> net = Network(nn.Linear(64, 128), snnkit.LIF(tau=2.0), nn.Linear(128, 10), snnkit.Readout(tau=2.0))
         >>> y = net(torch.rand(16, 8, 64))
     """
 
-    def __init__(self, *layers: nn.Module) -> None:
-        for k, module in enumerate(layers):
+    def __init__(self, *layers: nn.Module | OrderedDict[str, nn.Module]) -> None:
+        alone = layers[0] if len(layers) == 1 else None
+        for k, module in enumerate(alone.values() if isinstance(alone, OrderedDict) else layers):
             if not isinstance(module, nn.Module):
                 raise InputError(f"layer {k} of a Network is a torch module, not {module!r:.80}")
-        super().__init__(*layers)
+        super().__init__(*layers)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output sequence [T, B, features…] of the input [T, B, features…], from fresh state."""
@@ -57,7 +66,7 @@ class Network(nn.Sequential):
         after: State = {}
         for name, module in self._modules.items():
             if stateful(module):
-                x, after[name] = module.run(x, known.get(name), lengths=lengths)  # pyright: ignore[reportCallIssue]
+                x, after[name] = module.run(x, known.get(name), lengths=lengths)  # pyright: ignore[reportCallIssue, reportArgumentType]
             else:
                 x = fold(module, x, lengths)
             if lengths is not None:
@@ -93,7 +102,7 @@ class Network(nn.Sequential):
                     found.update({f"{name}.{k}": v for k, v in module.record(x, None, known.get(name)).items()})
                     x, _ = module.run(x, known.get(name))
                 elif stateful(module):
-                    x, _, traces = module.trace(x, known.get(name))  # pyright: ignore[reportCallIssue]
+                    x, _, traces = module.trace(x, known.get(name))  # pyright: ignore[reportCallIssue, reportArgumentType]
                     found.update({f"{name}.{k}": v for k, v in traces.items()})
                 else:
                     x = fold(module, x)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from snnkit.codegen import cpu
 from snnkit.errors import InputError
-from snnkit.network import Network
+from snnkit.network import Network, row
 from snnkit.spiking import Spiking
 from snnkit.synapse import DelayLinear
 from snnkit.synapse.delayed.scatter import arrive
@@ -164,6 +164,6 @@ def _layers(net: nn.Module, within: str) -> Sequence[tuple[str, nn.Module]]:
     if not isinstance(net, nn.Sequential):
         return [(within, net)]
     found: list[tuple[str, nn.Module]] = []
-    for name, module in net.named_children():
+    for name, module in row(net):
         found += _layers(module, f"{within}.{name}".lstrip("."))
     return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snnkit.errors import InputError
+from snnkit.network import row
 from snnkit.spiking import Spiking, check_lengths, check_sequence
 from snnkit.synapse.fold import stateful
 
@@ -38,7 +40,7 @@ def counterpart(net: nn.Module) -> nn.Sequential:
     """
     if not isinstance(net, nn.Sequential):
         raise InputError(f"counterpart takes a snnkit.Network, not {type(net).__name__}")
-    ann = _sequence(net, "")
+    ann = _sequence(net, "", {})
     for module in ann.modules():
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
@@ -73,16 +75,16 @@ def time_mean(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     return torch.where(steps < lengths, x, 0.0).sum(0) / lengths
 
 
-def _sequence(net: nn.Sequential, path: str) -> nn.Sequential:
-    """Return a network's layers with their counterparts in place."""
-    layers = OrderedDict((name, _layer(module, f"{path}{name}")) for name, module in net.named_children())
+def _sequence(net: nn.Sequential, path: str, copies: dict[int, Any]) -> nn.Sequential:
+    """Return a network's layers with their counterparts in place; one that occurs again does so here."""
+    layers = OrderedDict((name, _layer(module, f"{path}{name}", copies)) for name, module in row(net))
     return nn.Sequential(layers)
 
 
-def _layer(module: nn.Module, path: str) -> nn.Module:
+def _layer(module: nn.Module, path: str, copies: dict[int, Any]) -> nn.Module:
     """Return the counterpart of one layer."""
     if isinstance(module, nn.Sequential):
-        return _sequence(module, f"{path}.")
+        return _sequence(module, f"{path}.", copies)
     if isinstance(module, Spiking):
         return nn.ReLU() if module.neuron.spiking else nn.Identity()
     if stateful(module):
@@ -90,4 +92,4 @@ def _layer(module: nn.Module, path: str) -> nn.Module:
             f"layer {path!r} ({type(module).__name__}) has no counterpart without time; "
             "compare with a network of torch and spiking layers in a row"
         )
-    return copy.deepcopy(module)
+    return copy.deepcopy(module, copies)

@@ -63,7 +63,7 @@ def from_norse(model: nn.Module, *, shape: Sequence[int] | None = None, surrogat
         return [layer]
 
     net = network(_TITLE, model, make, kinds=(norse.SequentialState,))
-    row = model if isinstance(model, norse.SequentialState) else norse.SequentialState(*model.children())
+    row = model if isinstance(model, norse.SequentialState) else norse.SequentialState(*model)
     agree(_TITLE, net, lambda x: _run(copy.deepcopy(row), x), None if shape is None else tuple(shape))
     return net
 

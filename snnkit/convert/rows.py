@@ -14,7 +14,7 @@ from snnkit.convert.shapes import Shape, first_shape, layers
 from snnkit.errors import InputError, SnnkitError
 from snnkit.files.layers import LAYERS
 from snnkit.files.schema import UnfitError
-from snnkit.network import Network
+from snnkit.network import Network, row
 from snnkit.neuron import Neuron
 from snnkit.spiking import Spiking
 from snnkit.train.layers import neuron_layer
@@ -35,7 +35,7 @@ def rows(model: nn.Module, within: str = "", *, kinds: tuple[type, ...] = ()) ->
             f"a row of layers is read, such as nn.Sequential, not {type(model).__name__}; where its forward is one "
             "layer after the other, put them in nn.Sequential, else go through NIR"
         )
-    for name, module in model.named_children():
+    for name, module in row(model):
         if type(module) in (nn.Sequential, *kinds):
             yield from rows(module, f"{within}{name}.", kinds=kinds)
         elif not isinstance(module, nn.Identity):

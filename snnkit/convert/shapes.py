@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from snnkit.errors import InputError
-from snnkit.network import Network
+from snnkit.network import Network, row
 from snnkit.spiking import Spiking
 from snnkit.synapse import Delayed, DelayLinear, Recurrent
 
@@ -23,7 +23,7 @@ _SILENT = (nn.Dropout, nn.Identity)
 
 def layers(net: nn.Module, within: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield the layers of a network in order, those of networks within it in their place; dropout is left out."""
-    for name, module in net.named_children():
+    for name, module in row(net):
         inner = f"{within}{name}"
         if isinstance(module, Network | nn.Sequential):
             yield from layers(module, f"{inner}.")

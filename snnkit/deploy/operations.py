@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from snnkit.errors import InputError
+from snnkit.network import row
 from snnkit.spiking import Spiking, check_sequence
 from snnkit.synapse import Recurrent, fold
 from snnkit.synapse.fold import stateful
@@ -108,7 +109,7 @@ def _walk(net: nn.Module, signal: _Signal) -> tuple[LayerOperations, ...]:
 def layers_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield path and module of every layer, in the order in which nested sequences run them."""
     if isinstance(module, nn.Sequential):
-        for child, inner in module.named_children():
+        for child, inner in row(module):
             yield from layers_of(inner, f"{name}.{child}" if name else child)
     else:
         yield name, module

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.errors import InputError
-from snnkit.network import Network
+from snnkit.network import Network, row
 from snnkit.train.layers import neuron_layer, run_layer, undisturbed
 
 _DOUBLINGS = 30
@@ -75,7 +75,7 @@ def initialise(net: nn.Module, x: Tensor, *, rate: float = 0.1) -> tuple[Gain, .
 def _leaves(net: nn.Module, within: str = "") -> Iterator[tuple[str, nn.Module]]:
     if not isinstance(net, Network):
         raise InputError(f"this {type(net).__name__} has no layers in order; type snnkit.Network(nn.Linear(…), …)")
-    for name, module in net.named_children():
+    for name, module in row(net):
         if isinstance(module, Network):
             yield from _leaves(module, f"{within}{name}.")
         else:
@@ -83,7 +83,7 @@ def _leaves(net: nn.Module, within: str = "") -> Iterator[tuple[str, nn.Module]]
 
 
 def _scaled(leaves: Sequence[tuple[str, nn.Module]], x: Tensor, rate: float) -> tuple[Gain, ...]:
-    gains, waiting = [], []
+    gains, waiting, scaled = [], [], {}
     for name, module in leaves:
         waiting.append((name, module))
         layer = neuron_layer(module)
@@ -93,6 +93,13 @@ def _scaled(leaves: Sequence[tuple[str, nn.Module]], x: Tensor, rate: float) -> 
             k for k, (_, part) in enumerate(waiting[:-1]) if isinstance(getattr(part, "weight", None), nn.Parameter)
         ]
         if weighted:
+            weights, layer = waiting[weighted[-1]]
+            if layer in scaled:
+                raise InputError(
+                    f"layers {scaled[layer]!r} and {weights!r} are the same, so one gain would have to do for both; "
+                    "use copy.deepcopy for one of them"
+                )
+            scaled[layer] = weights
             for _, part in waiting[: weighted[-1]]:
                 x = run_layer(part, x)
             waiting = waiting[weighted[-1] :]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.errors import InputError
-from snnkit.network import Network
+from snnkit.network import Network, row
 from snnkit.spiking import Spiking
 from snnkit.synapse import Recurrent, fold
 from snnkit.synapse.fold import stateful
@@ -99,7 +99,7 @@ def passed(net: nn.Module, x: Tensor, lengths: Tensor | None = None, *, within: 
         raise InputError(
             f"this {type(net).__name__} cannot be seen layer by layer; type snnkit.Network(nn.Linear(…), …)"
         )
-    for name, module in net.named_children():
+    for name, module in row(net):
         if isinstance(module, Network):
             for layer in passed(module, x, lengths, within=f"{within}{name}."):
                 yield layer
