@@ -221,7 +221,7 @@ KERNEL = Conv(np.array([[[[-255, 254]]]]), (1, 4, 4))
         (
             single(ones(2, 2), neurons("out", 2, dv=4096, bias=-4096)),
             "loihi1",
-            r"decay_v is 4,096 in 'out', and 4,095 of 4096 .* \(and 1 more: pass strict=False and print",
+            r"decay_v is 4,096 in 'out', and 4,095 of 4096 .*; hard limits exceeded in all: 2; pass strict=False for",
         ),
         (single(ones(2, 2), neurons("out", 2, dv=4096)), "loihi1", "decay_v is 4,096 in 'out', and 4,095 of 4096 are"),
         (single(ones(2, 2), neurons("out", 2, bias=[3, -4096])), "loihi1", r"bias is -4,096..3 in 'out', and -4,095"),

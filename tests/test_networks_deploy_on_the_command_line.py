@@ -59,6 +59,8 @@ def test_a_network_is_quantised_measured_fitted_and_written(call, model):
     on_chip = float(re.search(r"accuracy of the chip +([\d.]+)%", out)[1])
     assert accuracy > 80 and abs(accuracy - on_chip) < 1.5
     assert "Intel Loihi 2: fits" in out
+    assert re.search(r"mean of 100 sample\(s\); estimate, loihi1 native .*; not counted: ", out)
+    assert re.search(r"nJ for this network and [\d.,]+ nJ for one pass of an ANN with the same connections", out)
     assert "wrote chip.h5" in out
     chip = snnkit.deploy.load("chip.h5")
     data = snnkit.data.load("digits").test
@@ -141,6 +143,39 @@ def test_what_differs_on_lava_is_an_error(call, model, monkeypatch):
     code, _, error = call("deploy", model / "hard.h5", "--check", "lava", "--samples", 7)
     assert code == 1
     assert re.search(r"snnkit: the emulator and Lava differ: .*1 differ on Lava", error)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """Return a file of a network whose readout has more inputs than a core of Loihi 1 has axons."""
+    torch.manual_seed(0)
+    lif = snnkit.LIF(tau=10.0, input_decay=False, reset="hard")
+    net = snnkit.Network(nn.Flatten(), nn.Linear(64, 4200), lif, nn.Linear(4200, 10), snnkit.Readout())
+    path = tmp_path_factory.mktemp("wide") / "wide.h5"
+    snnkit.save(net, path, metadata={"data": "digits", "encoder": "latency", "steps": 2, "read": "rate"})
+    return path
+
+
+def test_what_does_not_fit_the_chip_is_an_error_unless_asked_for(call, wide, tmp_path):
+    code, out, error = call("deploy", wide, "--target", "loihi1", "--out", "chip.h5")
+    assert code == 1
+    assert re.search(
+        r"^snnkit: the network does not fit loihi1: input_axons_per_core is 4,\d+ in '4', and 4,096 axons are allowed: "
+        r"take fewer inputs .*; type --oversize to go on nevertheless$",
+        error.strip(),
+    )
+    assert "does not fit" in out and "accuracy" not in out
+    assert not (tmp_path / "chip.h5").exists()
+    code, out, error = call("deploy", wide, "--target", "loihi1", "--out", "chip.h5", "--oversize")
+    assert (code, error) == (0, "")
+    assert "hard limit: input_axons_per_core" in out and "accuracy of the chip" in out
+    assert (tmp_path / "chip.h5").exists()
+
+
+def test_a_missing_folder_is_told_before_anything_is_computed(call, model):
+    code, out, error = call("deploy", model / "hard.h5", "--out", "none/chip.h5")
+    assert (code, out) == (1, "")
+    assert re.search(r"snnkit: no folder .*none to write chip.h5 in; make it first", error)
 
 
 @pytest.mark.lava

@@ -133,14 +133,17 @@ def deploy(
     data: Annotated[str | None, typer.Option(help="data set; the one that it was trained on unless given")] = None,
     split: Annotated[str, typer.Option(help="what to measure on: train, validation or test")] = "test",
     check: Annotated[str | None, typer.Option(help="lava: compare every spike with Lava's simulation")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="with --check: how many samples")] = 100,
+    samples: Annotated[int, typer.Option(min=1, help="how many are compared, and energy is counted on")] = 100,
     out: Annotated[Path | None, typer.Option(help="where the chip's network goes, such as chip.h5")] = None,
+    oversize: Annotated[
+        bool, typer.Option("--oversize", help="go on where it breaks a hard limit of the chip")
+    ] = False,
     root: Root = None,
 ) -> None:
     """Put a stored network into a chip's integers; report what that changes, and what it takes on the chip."""
     from snnkit.cli import deploy as work
 
-    request = work.Request(target, bits, tuple(approximate or ()), check, samples, tune, lr)
+    request = work.Request(target, bits, tuple(approximate or ()), check, samples, tune, lr, oversize)
     work.deploy(model, request, data=data, split=split, root=root, out=out)
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import snnkit
 from snnkit.cli.console import standard
 from snnkit.cli.stored import Stored, stored
-from snnkit.deploy import Emulated, IntegerNetwork, fine_tune, lava, quantise_report
-from snnkit.errors import InputError, MissingPackageError, nearest
+from snnkit.deploy import Emulated, EnergyReport, IntegerNetwork, energy, fine_tune, lava, quantise_report
+from snnkit.errors import FileError, InputError, MissingPackageError, nearest
 from snnkit.train import TrainSettings, evaluate
 
 CALIBRATION = 256
@@ -28,9 +28,10 @@ class Request:
     Args:
         target, bits, approximate: as for `snnkit.deploy.quantise`.
         check: `lava`, or None.
-        samples: that are compared.
+        samples: that are compared, and that energy is counted on.
         tune: epochs of fine-tuning on the training data before.
         lr: learning rate of it at its start.
+        oversize: whether to go on with a network that breaks a hard limit of the chip.
     """
 
     target: str
@@ -40,14 +41,17 @@ class Request:
     samples: int
     tune: int = 0
     lr: float = 1e-3
+    oversize: bool = False
 
 
 def deploy(model: Path, request: Request, *, data: str | None, split: str, root: Path | None, out: Path | None) -> None:
     """Quantise a stored network; print what that changes and what it takes; write the chip's network."""
     _check_at_once(request)
+    if out is not None and not out.absolute().parent.is_dir():
+        raise FileError(f"no folder {out.absolute().parent} to write {out.name} in; make it first")
     found = stored(model, data=data, split=split, root=root)
     inputs = found.inputs
-    calibration = inputs.first(found.data.train, CALIBRATION, torch.Generator().manual_seed(0))
+    calibration = inputs.first(found.data.train, CALIBRATION, _drawing())
     nets: dict[str, nn.Module] = {"network": found.net}
     net, approximate = found.net, request.approximate
     if request.tune:
@@ -57,12 +61,16 @@ def deploy(model: Path, request: Request, *, data: str | None, split: str, root:
     report = quantise_report(net, request.target, **options)
     nets["chip"] = Emulated(report.chip)
     _say(str(report))
+    fitted = snnkit.deploy.fit(report.chip, strict=False)
+    _say(f"\n{fitted}")
+    if fitted.refusal and not request.oversize:
+        raise InputError(f"{fitted.refusal}; type --oversize to go on nevertheless")
     part = inputs.of(getattr(found.data, split))
     done = {name: evaluate(net, part, encode=inputs.encode, mode=found.mode) for name, net in nets.items()}
     _say(f"\n{found.name}, {split}: {done['network'].samples} samples")
     for name, evaluation in done.items():
         _say(f"accuracy of the {name:<18}{evaluation.accuracy:8.2%}")
-    _say(f"\n{snnkit.deploy.fit(report.chip, strict=False)}")
+    _say(f"\n{_energy(report.chip, inputs.first(getattr(found.data, split), request.samples, _drawing()))}")
     if request.check is not None:
         _say(f"\n{_compared(report.chip, found, split, request.samples)}")
     if out is not None:
@@ -97,9 +105,19 @@ def _check_at_once(request: Request) -> None:
         raise MissingPackageError(reason)
 
 
+def _energy(chip: IntegerNetwork, x: Tensor) -> EnergyReport:
+    """Return the energy on the card of Loihi 1, the only one with costs; on another where the input is multiplied."""
+    graded = any(connection.graded for connection in chip.connections)
+    return energy(chip, x, chip="cmos45", precision="int8") if graded else energy(chip, x, chip="loihi1")
+
+
+def _drawing() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
 def _compared(chip: IntegerNetwork, found: Stored, split: str, samples: int) -> str:
     """Compare with Lava; raise InputError where anything differs."""
-    x = found.inputs.first(getattr(found.data, split), samples, torch.Generator().manual_seed(0))
+    x = found.inputs.first(getattr(found.data, split), samples, _drawing())
     report = lava.check(chip, x)
     if report.mismatches:
         raise InputError(f"the emulator and Lava differ: {report}")

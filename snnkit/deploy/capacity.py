@@ -121,6 +121,14 @@ class FitReport:
         """Whether all hard limits are kept."""
         return not self.problems
 
+    @property
+    def refusal(self) -> str:
+        """The first hard limit that is exceeded and how many others are, for people; empty where all are kept."""
+        if self.fits:
+            return ""
+        others = f"; hard limits exceeded in all: {len(self.problems)}" if self.problems[1:] else ""
+        return f"the network does not fit {self.chip.name}: {self.problems[0]}{others}"
+
     def total(self, what: str) -> int:
         """Return a count over all layers: neurons, cores, synapses, synapse_bits, input_axons, output_axons."""
         if what == "cores":
@@ -208,16 +216,16 @@ def fit(
         *_cores_broken(card, layers, placement),
         *_totals_broken(card, layers, len(placement.full)),
     ]
-    problems = tuple(problem for problem in found if problem.kind == "hard")
-    if problems and strict:
-        more = f" (and {len(problems) - 1} more: pass strict=False and print the report)" if problems[1:] else ""
-        raise InputError(f"the network does not fit {card.name}: {problems[0]}{more}")
+    problems, warnings = (tuple(problem for problem in found if problem.kind == kind) for kind in chips.KINDS)
     cores = {
         name: tuple((number, *part) for number, part in zip(placement.numbers[name], parts, strict=True))
         for name, parts in placement.cores.items()
     }
     fullest = {name: max(core[name] for core in placement.full) for name in placement.full[0]}
-    return FitReport(card, layers, cores, fullest, problems, tuple(p for p in found if p.kind == "soft"))
+    report = FitReport(card, layers, cores, fullest, problems, warnings)
+    if strict and not report.fits:
+        raise InputError(f"{report.refusal}; pass strict=False for the whole report")
+    return report
 
 
 def _layer(net: IntegerNetwork, population: Population, placement: Placement) -> LayerFit:
