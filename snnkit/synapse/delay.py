@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ from snnkit.errors import InputError, nearest
 from snnkit.spiking import check_lengths, check_sequence
 from snnkit.synapse.delayed import Problem, delayed, methods
 from snnkit.synapse.taps import KERNELS, Taps, integer, sigma_at
+
+if TYPE_CHECKING:
+    from snnkit.synapse.delayed.line import Line
 
 KINDS = ("synaptic", "axonal", "dendritic")
 """What has a delay of its own: every synapse, every input, or every output."""
@@ -210,7 +213,8 @@ class Delayed(nn.Module):
         """Return the output of x [past + T, B, features…] without bias."""
         problem, back = self._problem(x, past)
         y = back(delayed(self.backend, problem))
-        return self._product(y, self.weight.movedim(-1, 2).flatten(1, 2)) if self.kind == "axonal" else y
+        _, after = self._matrices()
+        return y if after is None else self._product(y, after)
 
     def _problem(self, x: Tensor, past: int) -> tuple[Problem, Any]:
         """Return the delayed sum for x, and the function from its output to the shape of features."""
@@ -220,14 +224,19 @@ class Delayed(nn.Module):
             weight = self.weight.reshape(1, outputs, -1, self.taps)
             delay = self.delay.reshape(weight.shape)
         else:
-            if self.kind == "dendritic":
-                x = self._product(x, self.weight.movedim(-1, 1).flatten(0, 1))
+            before, _ = self._matrices()
+            x = x if before is None else self._product(x, before)
             rows, back = _channels(x, self.axes)
             delay = self.delay.view((inputs, self.taps, 1, 1) if self.kind == "axonal" else (outputs, 1, self.taps, 1))
             weight = torch.ones_like(delay)
         weight = weight.to(torch.promote_types(rows.dtype, torch.float32))
         taps, sigma = self._taps(delay.to(weight.dtype))
         return Problem(rows, weight, taps, reach=self.max_delay, past=past, sigma=sigma), back
+
+    def _matrices(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return the weights that are applied ahead of the delays, and behind them; the sum has those of synapses."""
+        before = self.weight.movedim(-1, 1).flatten(0, 1) if self.kind == "dendritic" else None
+        return before, self.weight.movedim(-1, 2).flatten(1, 2) if self.kind == "axonal" else None
 
     def _taps(self, delay: Tensor) -> tuple[Taps, float | None]:
         inside = delay + (delay.detach().clamp(0, self.max_delay) - delay.detach())
@@ -329,6 +338,16 @@ class DelayLinear(Delayed):
     def fan_out(self, shape: Sequence[int]) -> Tensor:
         """Return the synapses that a spike of each input reaches, in the shape of one input [n_inputs]."""
         return torch.full(tuple(shape), float(self.weight.shape[0] * self.taps))
+
+    @torch.no_grad()
+    def line(self, like: Tensor) -> Line:
+        """Return the layer, without bias and gradient, for one step after the other of inputs like [B, n_inputs]."""
+        from snnkit.synapse.delayed.line import Line
+
+        coefs, lags = self.problem(like.unsqueeze(0)).coefs()
+        # Copies, so that what runs backward later is what ran forward.
+        before, after = (None if matrix is None else matrix.clone() for matrix in self._matrices())
+        return Line(coefs, lags, self.max_delay, before, after)
 
     def _rows(self, x: Tensor) -> tuple[Tensor, Any]:
         return x, lambda y: y

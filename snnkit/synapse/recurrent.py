@@ -6,11 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from snnkit.codegen import recurrence
 from snnkit.codegen.backends import resolve
 from snnkit.errors import InputError
 from snnkit.spiking import Spiking, check_lengths, check_sequence
+from snnkit.synapse.delay import DelayLinear
 from snnkit.synapse.fold import stateful
 
 
@@ -86,35 +88,41 @@ class Recurrent(nn.Module):
 
     def _fused(self, x: Tensor, state: dict[str, Any]) -> bool:
         """Return whether all steps run in one operation: a dense connection, the CPU's kernels, no transform."""
-        plain = type(self.connection) is nn.Linear and not self.connection._forward_hooks
-        if not plain or x.ndim != 3 or len(x) == 1 or not self.layer.neuron.spiking:
+        connection = self.connection
+        if type(connection) not in _FEEDBACKS or connection._forward_hooks or connection._forward_pre_hooks:
             return False
-        same = {x.dtype, self.connection.weight.dtype, state["output"].dtype} <= {torch.float32, torch.float64}
+        if isinstance(connection, DelayLinear) and (connection.tail or connection.backend not in ("auto", "taps")):
+            return False
+        weight: Tensor = connection.weight  # pyright: ignore[reportAssignmentType]
+        square = x.ndim == 3 and tuple(weight.shape[:2]) == (x.shape[2], x.shape[2])
+        if not square or len(x) == 1 or not self.layer.neuron.spiking:
+            return False
+        same = {x.dtype, weight.dtype, state["output"].dtype} in ({torch.float32}, {torch.float64})
         transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-        backend, _ = resolve(self.layer.backend, x.device, x.dtype)
-        return backend == "cpu" and same and x.dtype == self.connection.weight.dtype and not transformed
+        return resolve(self.layer.backend, x.device, x.dtype)[0] == "cpu" and same and not transformed
 
     def _run_fused(self, x: Tensor, state: dict[str, Any], lengths: Tensor | None) -> tuple[Tensor, dict[str, Any]]:
-        outputs, first = [], 0
-        for last in [len(x)] if lengths is None else sorted({*lengths.tolist(), len(x)}):
-            y, after = self._stretch(x[first:last], state)
-            if lengths is not None:
-                going = lengths >= last
-                y = y * going.view(-1, 1).to(y.dtype)
-                after = _held(going, after, state)
-            outputs.append(y)
-            state, first = after, last
-        return torch.cat(outputs) if len(outputs) > 1 else outputs[0], state
-
-    def _stretch(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """Run some steps for all samples; see `snnkit.codegen.recurrence`."""
-        names, shape = self.layer.neuron.states, x.shape[1:]
-        stacked = torch.stack([state["layer"][name].reshape(-1) for name in names])
-        params = self.layer.vectors(shape, stacked.dtype)
-        start = state["output"], stacked
-        connection = self.connection.weight, self.connection.bias
-        y, after = recurrence.run(self.layer.kernel, x, connection, start, params)
-        return y, {"layer": dict(zip(names, (a.view(shape) for a in after.unbind(0)), strict=True)), "output": y[-1]}
+        """Run all steps of all samples; see `snnkit.codegen.recurrence`."""
+        connection, shape, T = self.connection, x.shape[1:], len(x)
+        inner, names = self.layer._check_state(x, state["layer"]), self.layer.neuron.states
+        stacked = torch.stack([inner[name].reshape(-1) for name in names])
+        y, last = recurrence.run(
+            self.layer.kernel,
+            x,
+            feedback=_FEEDBACKS[type(connection)](connection, x, state),
+            start=(state["output"], stacked),
+            params=self.layer.vectors(shape, stacked.dtype),
+            ends=None if lengths is None else lengths.view(-1, 1).expand(shape),
+        )
+        after: dict[str, Any] = {"layer": dict(zip(names, (a.view(shape) for a in last.unbind(0)), strict=True))}
+        if isinstance(connection, DelayLinear):
+            past = state["connection"]["history"].transpose(0, 1)
+            heard = torch.cat([past, state["output"].unsqueeze(0), y[:-1]])
+            after["connection"] = {"history": connection._history(heard, len(past), lengths)}
+        if lengths is None:
+            return y, {"output": y[-1], **after}
+        y = y * (torch.arange(T).view(-1, 1) < lengths).unsqueeze(2).to(y.dtype)
+        return y, {"output": y[lengths - 1, torch.arange(len(lengths))], **after}
 
     def _start(self, x: Tensor) -> dict[str, Any]:
         start: dict[str, Any] = {"layer": self.layer.start(x.shape[1:], x), "output": torch.zeros_like(x[0])}
@@ -139,3 +147,34 @@ def _held(going: Tensor, after: Any, before: Any) -> Any:
     if isinstance(after, dict):
         return {name: _held(going, after[name], before[name]) for name in after}
     return torch.where(going.view(-1, *[1] * (after.ndim - 1)), after, before)
+
+
+def _dense(connection: nn.Linear, x: Tensor, state: dict[str, Any]) -> recurrence.Feedback:
+    """Return a connection without delays, for inputs like x."""
+    weight = connection.weight.detach().clone()
+    return recurrence.Feedback(
+        forward=lambda _: lambda _, output: functional.linear(output, weight, connection.bias),
+        backward=lambda _: lambda _, grad: grad @ weight,
+        whole=lambda outputs: functional.linear(outputs, connection.weight, connection.bias),
+    )
+
+
+def _delayed(connection: DelayLinear, x: Tensor, state: dict[str, Any]) -> recurrence.Feedback:
+    """Return a connection with delays and the past that it has in a state, for inputs like x."""
+    line, batch = connection.line(x[0]), x.shape[1]
+    history, bias = connection._check_state(x, state["connection"]), connection.bias
+    shift = 0 if bias is None else bias
+
+    def forward(steps: int) -> recurrence.Step:
+        hear = line.run(steps, batch, history)
+        return lambda step, output: hear(step, output) + shift
+
+    return recurrence.Feedback(
+        forward=forward,
+        backward=lambda steps: line.adjoint().run(steps, batch),
+        whole=lambda outputs: connection.run(outputs, state["connection"])[0],
+    )
+
+
+_FEEDBACKS: dict[type, Any] = {nn.Linear: _dense, DelayLinear: _delayed}
+"""The connections whose steps run in one operation."""

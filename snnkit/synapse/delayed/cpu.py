@@ -6,6 +6,7 @@ One input row is read for each tap, eight taps at a time, while a block of input
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -80,6 +81,30 @@ def events(x: Tensor, weight: Tensor, lag: Tensor, past: int, reach: int) -> Ten
     arrays = bits, weight.t().contiguous().numpy(), lag.t().to(torch.int32).contiguous().numpy(), y.numpy()
     split(lambda low, high: _scatter(*arrays, low, high), B * -(-weight.shape[0] // _SCATTERED))
     return y[:, :, past : past + steps].permute(2, 0, 1).contiguous()
+
+
+def rolling(line: Tensor, coefs: Tensor, lags: Tensor, reach: int) -> Callable[[int], Tensor]:
+    """Return a function from a step to `forward` at that step, of rows whose later ones need not be there yet.
+
+    Args:
+        line: input [reach + T, G * I, B]; the first `reach` rows come before the first step.
+        coefs, lags, reach: as in `forward`.
+    """
+    G, O, I, R = lags.shape
+    _, channels, batch = line.shape
+    channel = torch.arange(channels).view(G, 1, I, 1)
+    begin = (((reach - lags) * channels + channel) * batch).reshape(G * O, I * R)
+    offsets, weights = _rounded(begin).numpy(), _rounded(coefs.detach().reshape(G * O, I * R)).numpy()
+    flat, tiles = line.numpy().reshape(1, -1), -(-len(offsets) // _TILE)
+    most = 1 if offsets.size * batch < _SMALL else None
+
+    def total(step: int) -> Tensor:
+        y = torch.empty((len(offsets), batch), dtype=line.dtype)
+        arrays = flat[:, step * channels * batch :], offsets, weights, y.numpy()[None]
+        split(lambda low, high: _accumulate(*arrays, tiles, low, high), tiles, most=most)
+        return y
+
+    return total
 
 
 def _pack(x: Tensor, before: int, after: int) -> Tensor:
