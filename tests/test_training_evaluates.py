@@ -29,6 +29,13 @@ def test_counts_equal_those_by_hand():
     assert last.accuracy_over_time == pytest.approx((0.75, 0.75, 0.75))
 
 
+def test_the_largest_share_counts_where_targets_are_shares():
+    inputs, labels = torch.eye(3)[torch.randint(3, (6, 4))], torch.tensor([0, 1, 2, 0, 1, 1])
+    shares = 0.6 * nn.functional.one_hot(labels, 3) + 0.4 * nn.functional.one_hot(labels.flip(0), 3)
+    hard, soft = evaluate(Told(), (inputs, labels)), evaluate(Told(), (inputs, shares))
+    assert torch.equal(soft.confusion, hard.confusion) and soft.accuracy == hard.accuracy
+
+
 def test_accuracy_over_time_reads_only_the_past():
     inputs = torch.eye(2)[torch.tensor([[0, 1, 1, 1], [1, 1, 0, 0]])]
     found = evaluate(Told(), (inputs, torch.tensor([1, 1])), mode="rate")

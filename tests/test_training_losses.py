@@ -39,6 +39,18 @@ def test_the_mean_is_over_the_batch():
         torch.testing.assert_close(loss(y, target), torch.stack(single).mean())
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_shares_of_classes_weigh_the_losses_of_labels(mode):
+    loss, y = losses.LOSSES[mode], torch.randn(6, 4, 3, dtype=torch.float64)
+    lengths, labels, others = torch.tensor([6, 2, 3, 1]), torch.tensor([0, 1, 2, 1]), torch.tensor([2, 1, 0, 0])
+    hard = torch.nn.functional.one_hot(labels, 3)
+    torch.testing.assert_close(loss(y, hard.double(), lengths=lengths), loss(y, labels, lengths=lengths))
+    soft = 0.75 * hard + 0.25 * torch.nn.functional.one_hot(others, 3)
+    expected = 0.75 * loss(y, labels, lengths=lengths) + 0.25 * loss(y, others, lengths=lengths)
+    torch.testing.assert_close(loss(y, soft, lengths=lengths), expected)
+    assert losses.labels_of(soft).tolist() == labels.tolist()
+
+
 def test_first_spike_times_count_the_silent_steps():
     spikes = sequence((0, 1, 0, 0), (0, 1, 0, 2), (1, 0, 0, 1))
     assert losses.first_spike_times(spikes).tolist() == [[2.0, 0.0, 3.0, 1.0]]
@@ -161,6 +173,16 @@ def good(**changed):
         ({"y": torch.zeros(5, 0, 3)}, r"shape \[5, 0, 3\].*nothing empty"),
         ({"target": torch.tensor([0, 1, 2])}, r"target has shape \[3\].*shape \[2\]"),
         ({"target": torch.tensor([0.0, 1.0])}, r"type torch.float32; needed is one whole number per sample"),
+        ({"target": torch.eye(2)}, r"target has shape \[2, 2\]; shares of 3 classes have shape \[2, 3\]"),
+        ({"target": torch.eye(2).long()}, r"type torch.int64; needed is one .*, or shares of the classes, floating"),
+        (
+            {"target": torch.tensor([[0.5, 0.4, 0.0], [1.0, 0.0, 0.0]])},
+            r"rows sum to 0.9..1.*shares of classes are at least 0",
+        ),
+        (
+            {"target": torch.tensor([[2.0, -1.0, 0.0], [1.0, 0.0, 0.0]])},
+            r"its least value is -1; .*type target.softmax\(1\)",
+        ),
         ({"target": torch.tensor([0, 3])}, r"labels run from 0 to 3; 3 outputs need labels in 0..2"),
         ({"target": torch.tensor([-1, 0])}, r"labels run from -1 to 0"),
         ({"lengths": torch.tensor([5])}, r"lengths has shape \[1\].*shape \[2\]"),

@@ -1,6 +1,7 @@
 """Recipes are read strictly: what is wrong is named, with what to type instead; what is right builds a network."""
 
 import dataclasses
+import tomllib
 
 import pytest
 import torch
@@ -62,6 +63,12 @@ def test_a_recipe_is_read_into_frozen_sections(recipe):
     assert read.output.folder == "runs/try"
     with pytest.raises(dataclasses.FrozenInstanceError):
         read.train.lr = 2.0
+
+
+def test_marks_and_line_ends_of_other_systems_are_read(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert read_recipe(path) == recipe_from(tomllib.loads(GOOD))
 
 
 def test_a_recipe_builds_its_network(recipe):

@@ -321,12 +321,35 @@ def test_plain_torch_modules_and_ones_own_loss_train():
         def forward(self, x):
             return self.linear(x).cumsum(0)
 
-    def loss(y, target, lengths=None):
+    def loss(y, target):
         return nn.functional.cross_entropy(y[-1], target)
 
     torch.manual_seed(0)
     history = fit(Plain(), data(), settings=settings(loss=loss, read="last", epochs=5))
     assert history["train_loss"][-1] < history["train_loss"][0]
+
+
+def test_ones_own_loss_is_told_of_lengths():
+    told = []
+
+    def loss(y, target, lengths):
+        told.append(lengths)
+        return nn.functional.cross_entropy(y[-1], target)
+
+    x, labels = data(samples=4)
+    fit(network(), (x, labels, torch.tensor([1, 2, 3, 4])), settings=settings(loss=loss, read="last", epochs=1))
+    assert sorted(torch.cat(told).tolist()) == [1, 2, 3, 4]
+
+
+def test_shares_of_classes_train_as_their_labels_do():
+    x, labels = data()
+    hard, soft = network(), network()
+    with_labels = fit(hard, (x, labels), settings=settings(), validation=(x, labels))
+    shares = nn.functional.one_hot(labels, 3).float()
+    with_shares = fit(soft, (x, shares), settings=settings(), validation=(x, shares))
+    assert with_shares["train_accuracy"] == with_labels["train_accuracy"]
+    assert with_shares["validation_accuracy"] == with_labels["validation_accuracy"]
+    torch.testing.assert_close(weights(soft), weights(hard))
 
 
 def test_bfloat16_trains():
@@ -358,7 +381,9 @@ def test_missing_tensorboard_is_named(tmp_path, monkeypatch):
 
 def test_a_used_folder_is_not_overwritten(tmp_path):
     fit(network(), data(), settings=settings(epochs=1), folder=tmp_path)
-    with pytest.raises(FileError, match=r"holds checkpoints of an earlier run; type resume=True to continue it"):
+    with pytest.raises(
+        FileError, match=r"holds checkpoints of an earlier run; type resume=True to continue it .*--resume"
+    ):
         fit(network(), data(), settings=settings(epochs=1), folder=tmp_path)
 
 
@@ -405,6 +430,8 @@ def test_bad_data_are_named(train, message):
 def test_bad_calls_are_named(tmp_path):
     with pytest.raises(InputError, match=r"patience needs validation data to watch; type validation="):
         fit(network(), data(), settings=settings(patience=2))
+    with pytest.raises(InputError, match=r"settings is a dict; type settings=TrainSettings\(epochs="):
+        fit(network(), data(), settings={"epochs": 2})
     with pytest.raises(InputError, match=r"resume=True needs the folder of the run; type folder="):
         fit(network(), data(), settings=settings(), resume=True)
     with pytest.raises(InputError, match=r"this Linear has nothing to learn; it needs a layer with weights"):

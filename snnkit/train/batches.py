@@ -37,7 +37,7 @@ class Batch:
 
     Args:
         inputs: as the split holds them [B, …].
-        target: class of each sample [B].
+        target: class of each sample [B], or shares of the classes [B, C].
         lengths: valid time steps of each sample [B], or None.
         weight: what the mean loss of this share counts for in the mean over all shares.
         counted: samples that count; 0 where a process got none of its own and repeats another's.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snnkit.network import Network
 from snnkit.train.batches import Batches, Encode, Split, check_split, generator_for, samples_first
 from snnkit.train.layers import passed
-from snnkit.train.losses import check_target, predictions_over_time
+from snnkit.train.losses import check_target, labels_of, predictions_over_time
 from snnkit.train.randomness import caller_randomness_kept
 
 
@@ -109,8 +109,9 @@ class _Tally:
         return y
 
     def count(self, named: Tensor, target: Tensor, classes: int) -> None:
-        """Add one batch: classes named at each step [T, B], and the right ones [B]."""
+        """Add one batch: classes named at each step [T, B], and the right ones [B] or their shares [B, C]."""
         check_target(target, named.shape[1], classes)
+        target = labels_of(target)
         right = (named == target).sum(1).cpu()
         steps = max(len(right), len(self.right))
         self.right = _extended(self.right, steps) + _extended(right, steps)

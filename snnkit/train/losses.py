@@ -18,12 +18,13 @@ def rate_cross_entropy(y: Tensor, target: Tensor, *, lengths: Tensor | None = No
 
     Args:
         y: outputs or spikes [T, B, C].
-        target: class of each sample [B], whole numbers in 0..C-1.
+        target: class of each sample [B], whole numbers in 0..C-1; or shares of the classes [B, C], each row summing
+            to 1, as `snnkit.data.augment.blend` gives them.
         lengths: valid time steps of each sample [B], 1..T; None where every step counts.
     Returns:
         The mean over the batch, a scalar.
     Raises:
-        InputError: shapes that do not fit, labels or lengths out of range.
+        InputError: shapes that do not fit, labels, shares or lengths out of range.
 
     Example:
         >>> rate_cross_entropy(torch.zeros(5, 1, 4), torch.tensor([2])).exp().round().item()
@@ -68,7 +69,7 @@ def time_to_first_spike(spikes: Tensor, target: Tensor, *, lengths: Tensor | Non
 
     Args:
         spikes: output spikes [T, B, C]; values above 1 count as one spike.
-        target: class of each sample [B], whole numbers in 0..C-1.
+        target: class of each sample [B], or shares of the classes [B, C], as for `rate_cross_entropy`.
         lengths: valid time steps of each sample [B], 1..T; None where every step counts.
         tau: softness of the comparison, in steps, above 0.
     Returns:
@@ -202,7 +203,8 @@ def _cross_entropy(logits: Callable, y: Tensor, target: Tensor, lengths: Tensor 
     check_target(target, batch, classes)
     valid = _valid(lengths, steps, batch, y)
     ends = None if valid is None else valid.sum(0) - 1
-    return functional.cross_entropy(logits(_full(y), valid, ends), target.long())
+    found = logits(_full(y), valid, ends)
+    return functional.cross_entropy(found, target.to(found.dtype) if target.ndim == 2 else target.long())
 
 
 def _full(y: Tensor) -> Tensor:
@@ -230,18 +232,45 @@ def _check_outputs(y: Tensor) -> None:
         )
 
 
+def labels_of(target: Tensor) -> Tensor:
+    """Return the class of each sample [B] of a target: its label, or the class that has the largest share.
+
+    Example:
+        >>> labels_of(torch.tensor([[0.2, 0.8], [1.0, 0.0]])).tolist()
+        [1, 0]
+    """
+    return target.argmax(1) if target.ndim == 2 else target
+
+
 def check_target(target: Tensor, batch: int, classes: int) -> None:
-    """Raise InputError unless the target is one label per sample [B], each below the number of classes."""
+    """Raise InputError unless the target is a label per sample [B], below the number of classes, or shares [B, C]."""
+    if target.ndim == 2 and target.is_floating_point():
+        _check_shares(target, batch, classes)
+        return
     if target.shape != (batch,) or target.is_floating_point() or target.is_complex():
         raise InputError(
             f"target has shape {list(target.shape)} and type {target.dtype}; "
-            f"needed is one whole number per sample, shape [{batch}]"
+            f"needed is one whole number per sample, shape [{batch}], or shares of the classes, "
+            f"floating, shape [{batch}, {classes}]"
         )
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= classes:
         raise InputError(
             f"labels run from {low} to {high}; {classes} outputs need labels in 0..{classes - 1}: "
             f"type nn.Linear(…, {high + 1}) for more outputs, or check the labels"
+        )
+
+
+def _check_shares(target: Tensor, batch: int, classes: int) -> None:
+    if target.shape != (batch, classes):
+        raise InputError(
+            f"target has shape {list(target.shape)}; shares of {classes} classes have shape [{batch}, {classes}]"
+        )
+    sums = target.detach().double().sum(1)
+    if not bool((target >= 0).all()) or not bool(((sums - 1).abs() < 1e-2).all()):
+        raise InputError(
+            f"the target's rows sum to {float(sums.min()):g}..{float(sums.max()):g}, its least value is "
+            f"{float(target.min()):g}; shares of classes are at least 0 and sum to 1: type target.softmax(1) for logits"
         )
 
 

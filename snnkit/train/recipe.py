@@ -186,7 +186,7 @@ class TrainSettings(_Checked):
         delay_settle: share of the epochs after which delays are rounded to whole steps and stay, while weights learn
             on with the delays that will be deployed.
         loss: "rate", "last", "max" or "first_spike"; from Python also a function
-            (y, target, lengths=None) -> scalar, the mean over the batch.
+            (y, target) -> scalar, the mean over the batch; it gets lengths= too where samples have lengths.
         read: how a class is read from the output: the same names, None for that of the loss.
         seed: of the order of samples, of random encoding, and of every other draw during training.
         patience: epochs without a better validation accuracy after which training stops; None for never.
@@ -303,7 +303,7 @@ def read_recipe(path: str | Path) -> Recipe:
         RecipeError: no such file, not TOML, an unknown or missing key, a value of the wrong type or range.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}; needed is a recipe, a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -30,7 +30,7 @@ from snnkit.train.batches import (
 from snnkit.train.checkpoint import has_checkpoints
 from snnkit.train.history import Epoch, History
 from snnkit.train.layers import outputs, passed
-from snnkit.train.losses import firing_rate_regulariser, loss_function, predictions
+from snnkit.train.losses import firing_rate_regulariser, labels_of, loss_function, predictions
 from snnkit.train.optimiser import optimiser, set_learning_rates
 from snnkit.train.progress import Bar
 from snnkit.train.randomness import caller_randomness_kept, seed_everything
@@ -63,7 +63,8 @@ def fit(
 
     Args:
         net: takes sequences [T, B, features…], returns outputs [T, B, C]; moved to the device that is used.
-        train: (inputs, targets) or (inputs, targets, lengths), samples first, or a Dataset of such tuples.
+        train: (inputs, targets) or (inputs, targets, lengths), samples first, or a Dataset of such tuples. A target
+            is a class, or shares of all classes, of which the largest counts for the accuracy.
         validation: as `train`; chooses the best epoch, whose weights the network ends with.
         settings: how to train; `TrainSettings()` unless given.
         encode: turns inputs [B, …] and a generator into sequences [T, B, features…]; by default the inputs
@@ -86,14 +87,17 @@ def fit(
         >>> history["epoch"]
         [1, 2]
     """
-    settings = settings or TrainSettings()
+    settings = TrainSettings() if settings is None else settings
+    if not isinstance(settings, TrainSettings):
+        raise InputError(f"settings is a {type(settings).__name__}; type settings=TrainSettings(epochs=…, lr=…)")
     if settings.patience is not None and validation is None:
         raise InputError("patience needs validation data to watch; type validation=(inputs, targets) or patience=None")
     train = check_split(train, "train")
     validation = None if validation is None else check_split(validation, "validation")
     if folder is not None and not resume and has_checkpoints(Path(folder) / "checkpoints"):
         raise FileError(
-            f"{folder} holds checkpoints of an earlier run; type resume=True to continue it, or give another folder"
+            f"{folder} holds checkpoints of an earlier run; type resume=True to continue it (on the command line "
+            "--resume), or give another folder"
         )
     fabric = _launch(settings)
     mode = net.training
@@ -185,7 +189,7 @@ class _Training:
         self.train = Batches(train, settings.batch_size, settings.seed, **place)
         share = settings.batch_size // fabric.world_size
         self.validation = None if validation is None else Batches(validation, share, settings.seed, **place)
-        self.loss = loss_function(settings.loss)
+        self.function = loss_function(settings.loss)
         self.optimiser = optimiser(net, settings)
         self.delayed = [module for module in net.modules() if isinstance(module, Delayed)]
         watched = _Watched(net, settings.rate_regulariser is not None)
@@ -308,7 +312,7 @@ class _Training:
         seed_everything(settings.seed, "step", at.step, rank)
         x, target, lengths = self._encoded(batch, "encode", at.step, rank)
         y, spikes = self.module(x, lengths)
-        loss = self.loss(y, target, lengths=lengths)
+        loss = self._loss(y, target, lengths)
         self.fabric.backward((loss + self._rate_penalty(spikes, lengths)) * batch.weight)
         if settings.gradient_clip is not None:
             self.fabric.clip_gradients(
@@ -319,6 +323,9 @@ class _Training:
         for layer in self.delayed:
             layer.constrain()
         at.totals += self._summed(self._counts(loss.detach(), y.detach(), target, lengths, batch.counted))
+
+    def _loss(self, y: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
+        return self.function(y, target) if lengths is None else self.function(y, target, lengths=lengths)
 
     def _rate_penalty(self, spikes: list[Tensor], lengths: Tensor | None) -> Tensor | float:
         bounds = self.settings.rate_regulariser
@@ -339,7 +346,7 @@ class _Training:
         """Return the sum of losses, the number of right predictions, and the number of samples."""
         if not counted:
             return torch.zeros_like(self.at.totals)
-        right = (predictions(y, self.settings.mode, lengths) == target).sum()
+        right = (predictions(y, self.settings.mode, lengths) == labels_of(target)).sum()
         return torch.stack([loss.double() * counted, right.double(), torch.full_like(right, counted).double()])
 
     def _summed(self, counts: Tensor) -> Tensor:
@@ -363,7 +370,7 @@ class _Training:
                 x, target, lengths = self._encoded(batch, *seed)
                 with self.fabric.autocast():
                     y = outputs(self.net, x, lengths)
-                loss = self.loss(y, target, lengths=lengths)
+                loss = self._loss(y, target, lengths)
                 totals += self._counts(loss, y, target, lengths, batch.counted)
         loss, right, count = self._summed(totals).tolist()
         return loss / count, right / count
