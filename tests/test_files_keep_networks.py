@@ -19,6 +19,7 @@ from torch import nn
 import snnkit
 from snnkit import files
 from snnkit.neuron import Neuron, Param, surrogate
+from snnkit.train import build
 
 CATALOGUE = dict(conformance.catalogue())
 # The children write a file and nothing else, whatever threads the parent has.
@@ -120,6 +121,31 @@ def test_convolutions_come_back(axes: int) -> None:
     net(x)
     assert net[1].num_batches_tracked == 1
     assert_same(net.eval(), again(net), x)
+
+
+IMAGE = (2, 4, 6, 6)
+KINDS = {
+    "ConvTranspose1d": (nn.ConvTranspose1d(4, 3, 3, stride=2, padding=1, output_padding=1), (2, 4, 6)),
+    "ConvTranspose2d": (nn.ConvTranspose2d(4, 2, (3, 2), dilation=2, groups=2, bias=False), IMAGE),
+    "GroupNorm": (nn.GroupNorm(2, 4, eps=1e-3), IMAGE),
+    "GroupNorm, plain": (nn.GroupNorm(4, 4, affine=False), IMAGE),
+    "AdaptiveMaxPool1d": (nn.AdaptiveMaxPool1d(3), (2, 4, 6)),
+    "AdaptiveMaxPool2d": (nn.AdaptiveMaxPool2d((None, 2)), IMAGE),
+    "Dropout1d": (nn.Dropout1d(0.4), (2, 4, 6)),
+    "Dropout2d": (nn.Dropout2d(0.4), IMAGE),
+    "Unflatten": (nn.Unflatten(1, (2, 2)), IMAGE),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rest_of_torch_comes_back(kind: str) -> None:
+    module, shape = KINDS[kind]
+    net = snnkit.Network(module).eval()
+    assert_same(net, again(net), torch.rand(3, *shape))
+
+
+def test_what_a_recipe_may_name_can_be_stored() -> None:
+    assert set(build._TORCH) <= set(files.LAYERS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

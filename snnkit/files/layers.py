@@ -46,6 +46,11 @@ def _conv(axes: int) -> dict[str, Check]:
     }
 
 
+def _transposed(axes: int) -> dict[str, Check]:
+    found = _conv(axes)
+    return found | {"padding": _sizes(axes, 0), "output_padding": _sizes(axes, 0), "padding_mode": choice("zeros")}
+
+
 def _average(axes: int) -> dict[str, Check]:
     return {
         "kernel_size": _sizes(axes),
@@ -75,6 +80,9 @@ _NORM = {
     "affine": flag,
     "track_running_stats": flag,
 }
+
+
+_DROPOUT = {"p": real(0.0, 1.0), "inplace": flag}
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,8 @@ LAYERS: Mapping[str, Layer] = {
         (nn.Conv1d, _conv(1)),
         (nn.Conv2d, _conv(2)),
         (nn.Conv3d, _conv(3)),
+        (nn.ConvTranspose1d, _transposed(1)),
+        (nn.ConvTranspose2d, _transposed(2)),
         (nn.BatchNorm1d, _NORM),
         (nn.BatchNorm2d, _NORM),
         (nn.BatchNorm3d, _NORM),
@@ -146,6 +156,10 @@ LAYERS: Mapping[str, Layer] = {
                 "bias": flag,
             },
         ),
+        (
+            nn.GroupNorm,
+            {"num_groups": whole(), "num_channels": whole(), "eps": real(0.0, 1.0), "affine": flag},
+        ),
         (nn.AvgPool1d, _average(1)),
         (nn.AvgPool2d, _average(2)),
         (nn.AvgPool3d, _average(3)),
@@ -155,8 +169,13 @@ LAYERS: Mapping[str, Layer] = {
         (nn.AdaptiveAvgPool1d, {"output_size": _sizes(1)}),
         (nn.AdaptiveAvgPool2d, {"output_size": _sizes(2, free=True)}),
         (nn.AdaptiveAvgPool3d, {"output_size": _sizes(3, free=True)}),
-        (nn.Dropout, {"p": real(0.0, 1.0), "inplace": flag}),
+        (nn.AdaptiveMaxPool1d, {"output_size": _sizes(1), "return_indices": choice(False)}),
+        (nn.AdaptiveMaxPool2d, {"output_size": _sizes(2, free=True), "return_indices": choice(False)}),
+        (nn.Dropout, _DROPOUT),
+        (nn.Dropout1d, _DROPOUT),
+        (nn.Dropout2d, _DROPOUT),
         (nn.Flatten, {"start_dim": whole(-8, 8), "end_dim": whole(-8, 8)}),
+        (nn.Unflatten, {"dim": whole(-8, 8), "unflattened_size": rows(whole(), least=1, most=8)}),
         (DelayLinear, {"n_inputs": whole(), "n_outputs": whole(), **_DELAYED}),
         (DelayConv1d, _delay_conv(1)),
         (DelayConv2d, _delay_conv(2)),
