@@ -68,7 +68,7 @@ class Network(nn.Sequential):
             if stateful(module):
                 x, after[name] = module.run(x, known.get(name), lengths=lengths)  # pyright: ignore[reportCallIssue, reportArgumentType]
             else:
-                x = fold(module, x, lengths)
+                x = _folded(name, module, x, lengths)
             if lengths is not None:
                 lengths = lengths + getattr(module, "tail", 0)
         if lengths is not None:
@@ -81,7 +81,13 @@ class Network(nn.Sequential):
         y, after = self.run(x_t.unsqueeze(0), state)
         return y[0], after
 
-    def record(self, x: Tensor, names: Sequence[str] | None = None, state: State | None = None) -> dict[str, Tensor]:
+    def __getitem__(self, index: int | slice) -> Any:
+        """Return one layer, or a network of those in a slice, which has the very layers and not copies."""
+        return Network(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
+
+    def record(
+        self, x: Tensor, names: str | Sequence[str] | None = None, state: State | None = None
+    ) -> dict[str, Tensor]:
         """Run without gradient and return what happened inside.
 
         Args:
@@ -95,6 +101,7 @@ class Network(nn.Sequential):
         """
         check_sequence(x, "Network")
         known = self._known(state)
+        names = (names,) if isinstance(names, str) else names
         found: dict[str, Tensor] = {}
         with torch.no_grad():
             for name, module in self._modules.items():
@@ -105,7 +112,7 @@ class Network(nn.Sequential):
                     x, _, traces = module.trace(x, known.get(name))  # pyright: ignore[reportCallIssue, reportArgumentType]
                     found.update({f"{name}.{k}": v for k, v in traces.items()})
                 else:
-                    x = fold(module, x)
+                    x = _folded(name, module, x)
                 found[name] = x
         for wanted in names or ():
             if wanted not in found:
@@ -120,3 +127,12 @@ class Network(nn.Sequential):
             came = sorted(state) if isinstance(state, dict) else type(state).__name__
             raise InputError(f"the state of this network is a dict of {sorted(expected)}, not {came}")
         return state
+
+
+def _folded(name: str, module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return what one of torch's layers makes of a sequence; an error that it raises says which layer it was."""
+    try:
+        return fold(module, x, lengths)
+    except RuntimeError as error:
+        error.add_note(f"in layer {name!r} ({type(module).__name__}), whose input [T, B, features…] is {list(x.shape)}")
+        raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -161,6 +163,15 @@ def test_layers_with_a_time_of_their_own_are_not_folded(module: nn.Module) -> No
 def test_a_layer_that_eats_the_batch_is_not_folded() -> None:
     with pytest.raises(InputError, match=r"Flatten does not keep the batch axis"):
         snnkit.Network(nn.Flatten(0))(X)
+
+
+@pytest.mark.parametrize("run", [snnkit.Network.run, snnkit.Network.record])
+def test_an_error_of_torch_says_which_layer_it_came_from(run: Callable) -> None:
+    net = snnkit.Network(nn.Linear(3, 4), snnkit.LIF(), nn.Linear(5, 2))
+    with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
+        run(net, X)
+    (note,) = caught.value.__notes__
+    assert note == "in layer '2' (Linear), whose input [T, B, features…] is [5, 2, 4]"
 
 
 GOOD = {"name": "n", "states": {"v": 0.0}, "params": {"k": Param(1.0)}, "update": ["v = v + x"], "spike": "v - k"}

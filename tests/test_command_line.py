@@ -129,6 +129,30 @@ def test_an_error_of_the_system_names_its_file(call, monkeypatch):
     assert call("data", "show", "digits")[2] == "snnkit: absent/file: No such file or directory"
 
 
+def test_layers_that_do_not_fit_are_named(call, recipe):
+    code, _, error = call("train", recipe("in = 16, out = 10", "in = 17, out = 10"))
+    assert code == 1
+    assert re.search(r"refuse inputs of \[1, 8, 8\] per step and sample: .*in layer '3' \(Linear\), whose input", error)
+    assert "Flatten" not in error
+    code, _, error = call("train", recipe('{type = "Flatten"},'))
+    assert re.search(r"in layer '0' \(Linear\).*a first layer Flatten makes 64 features of them", error)
+
+
+def test_what_could_not_be_stored_is_not_trained(call, recipe, monkeypatch):
+    monkeypatch.setattr("snnkit.cli.train.fit", lambda *_, **__: pytest.fail("trained for nothing"))
+    wide = '{type = "Unflatten", dim = 1, unflattened_size = [1, 16]}, '
+    wide += '{type = "MaxPool1d", kernel_size = 1, dilation = 100000}, {type = "Flatten"}, {type = "LIF",'
+    code, _, error = call("train", recipe('{type = "LIF",', wide))
+    assert code == 1
+    assert re.search(r"this network cannot be saved: layer 3: dilation is 100000", error)
+
+
+def test_the_next_command_can_be_pasted(call, recipe):
+    code, out, _ = call("train", recipe(), "--folder", "two words")
+    assert code == 0
+    assert "next: snnkit evaluate 'two words/net.h5'" in out
+
+
 def test_version_and_help(call):
     assert call("--version")[:2] == (0, f"{snnkit.__version__}\n")
     code, out, _ = call("--help")

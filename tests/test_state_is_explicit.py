@@ -50,9 +50,24 @@ def test_a_run_changes_nothing_on_the_network() -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
+def test_a_slice_is_a_network_of_the_same_layers() -> None:
+    net, x = network(), images()
+    head, tail = net[:4], net[4:]
+    assert type(head) is type(tail) is snnkit.Network and net[0] is head[0] and net[-1] is tail[-1]
+    torch.testing.assert_close(tail(head(x)), net(x))
+    assert next(iter(tail.state_dict())).startswith("0.")
+
+
 def test_samples_do_not_see_each_other() -> None:
     net, x = network(), images()
     torch.testing.assert_close(net(x[:, 2:3]), net(x)[:, 2:3])
+
+
+def test_one_name_records_one_thing() -> None:
+    net, x = network(), images()
+    (name, found), *more = net.record(x, "1.v").items()
+    assert name == "1.v" and not more
+    assert torch.equal(found, net.record(x, ["1.v"])["1.v"])
 
 
 def test_recording_shows_what_a_run_did() -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 import snnkit
 from snnkit.cli.console import standard
 from snnkit.cli.sequences import sequences
 from snnkit.cli.stored import NOTED, stored
 from snnkit.errors import RecipeError
-from snnkit.files import save_results
+from snnkit.files import save_results, to_bytes
 from snnkit.train import Recipe, TrainSettings, build_network, fit, read_recipe
 from snnkit.train import evaluate as measure
 from snnkit.train.history import Epoch
@@ -34,6 +35,8 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     net = build_network(recipe.network, seed=recipe.train.seed)
     x = inputs.first(data.train, _SAMPLES, torch.Generator().manual_seed(recipe.train.seed))
     _check_input(net, x)
+    # What could not be stored at the end is refused before it is trained.
+    to_bytes(net)
     if recipe.network.rate is not None:
         snnkit.initialise(net, x, rate=recipe.network.rate)
 
@@ -61,7 +64,7 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     table = {name: [value for value in history[name] if value is not None] for name in columns}
     save_results(target / "results.h5", {"history": table, "validation_accuracy": found.accuracy})
     console.print(f"validation accuracy {found.accuracy:.2%} at epoch {history.best}; wrote {target / 'net.h5'}")
-    console.print(f"next: snnkit evaluate {target / 'net.h5'}")
+    console.print(f"next: snnkit evaluate {shlex.quote(str(target / 'net.h5'))}")
 
 
 def _check_input(net: snnkit.Network, x: Tensor) -> None:
@@ -70,9 +73,11 @@ def _check_input(net: snnkit.Network, x: Tensor) -> None:
         with torch.no_grad():
             net(x[:, :1])
     except RuntimeError as error:
+        reason = "; ".join([str(error).splitlines()[0], *getattr(error, "__notes__", ())])
+        flat = x.ndim == 3 or isinstance(net[0], nn.Flatten)
+        hint = "" if flat else f"; a first layer Flatten makes {math.prod(x.shape[2:])} features of them"
         raise RecipeError(
-            f"the layers refuse inputs of {list(x.shape[2:])} per step and sample: {str(error).splitlines()[0]}; "
-            f"a first layer Flatten makes {math.prod(x.shape[2:])} features of them"
+            f"the layers refuse inputs of {list(x.shape[2:])} per step and sample: {reason}{hint}"
         ) from None
 
 
