@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,16 +56,24 @@ class Spiking(nn.Module):
         if not isinstance(neuron, Neuron):
             raise NeuronError(f"Spiking takes a Neuron such as snnkit.neuron.lif(), not {neuron!r}")
         self.neuron = neuron
+        if surrogate is not None and not isinstance(surrogate, Surrogate):
+            raise NeuronError(f"surrogate is made by a call such as snnkit.surrogate.atan(2.0), not {surrogate!r:.60}")
+        if not isinstance(detach_reset, bool):
+            raise NeuronError(f"detach_reset is True or False, not {detach_reset!r}")
         self.surrogate = surrogate or atan(2.0)
-        self.detach_reset = bool(detach_reset)
+        self.detach_reset = detach_reset
         self.backend = backends.check(backend)
         self.learn = _learnt(neuron, learn)
         for name in params:
             if name not in neuron.params:
                 hint = nearest(name, neuron.params)
                 raise NeuronError(f"{neuron.name} has no parameter {name!r}{hint}; it has {', '.join(neuron.params)}")
+        self._exact: dict[str, Tensor] = {}
         for name, bounds in neuron.params.items():
-            value = _value(neuron, name, params.get(name, bounds.default))
+            exact = _value(neuron, name, params.get(name, bounds.default))
+            value = exact.float()
+            if not torch.equal(value.double(), exact):
+                self._exact[name] = exact
             if name in self.learn:
                 self.register_parameter(f"param_{name}", nn.Parameter(value))
             else:
@@ -76,6 +84,19 @@ class Spiking(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._kernel.register()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Spiking:
+        """Move or convert, as torch's modules do; where the type changes, 3.3 becomes that type's own 3.3."""
+        before = {name: getattr(self, f"param_{name}").dtype for name in self._exact}
+        super()._apply(fn, recurse)
+        with torch.no_grad():
+            for name, exact in self._exact.items():
+                value = getattr(self, f"param_{name}")
+                if value.dtype != before[name] and value.shape == exact.shape:
+                    given = exact.to(value)
+                    kept = value == exact.to(value.device, before[name]).to(value.dtype)
+                    value.copy_(torch.where(kept, given, value))
+        return self
 
     @property
     def kernel(self) -> Kernel:
@@ -180,6 +201,8 @@ class Spiking(nn.Module):
             raise InputError(f"the state of {self.neuron.name} is a dict of {sorted(self.neuron.states)}, not {came}")
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         for name, value in state.items():
+            if not isinstance(value, Tensor):
+                raise InputError(f"state {name!r} is a tensor {list(x.shape[1:])}, not {value!r:.60}")
             if value.shape != x.shape[1:]:
                 raise InputError(
                     f"state {name!r} has shape {list(value.shape)} and the input needs {list(x.shape[1:])}; "
@@ -243,6 +266,8 @@ def check_lengths(lengths: Tensor, x: Tensor) -> None:
 def _learnt(neuron: Neuron, learn: Sequence[str] | None) -> tuple[str, ...]:
     if learn is None:
         return tuple(name for name, p in neuron.params.items() if p.learn)
+    if not isinstance(learn, Iterable):
+        raise NeuronError(f"learn is a list of parameters' names, such as {[*neuron.params][:1]}, not {learn!r}")
     names = (learn,) if isinstance(learn, str) else tuple(learn)
     for name in names:
         if name not in neuron.params:
@@ -252,16 +277,18 @@ def _learnt(neuron: Neuron, learn: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _value(neuron: Neuron, name: str, value: float | Tensor) -> Tensor:
+    """Return a parameter's value in float64, within its bounds as float32 has them."""
     bounds = neuron.params[name]
     try:
-        tensor = torch.as_tensor(value, dtype=torch.float32).detach().clone()
+        exact = torch.as_tensor(value, dtype=torch.float64).detach().clone()
     except (TypeError, ValueError, RuntimeError):
         raise NeuronError(f"{neuron.name}: {name} is a number or a tensor, not {value!r}") from None
+    tensor = exact.float()
     if not bool(((tensor >= bounds.low) & (tensor <= bounds.high)).all()):
         raise NeuronError(
             f"{neuron.name}: {name}={_brief(tensor)} is out of its bounds [{bounds.low:g}, {bounds.high:g}]"
         )
-    return tensor
+    return exact.clamp(bounds.low, bounds.high)
 
 
 def _flat(value: Tensor, name: str, shape: Sequence[int]) -> Tensor:
