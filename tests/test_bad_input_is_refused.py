@@ -61,6 +61,7 @@ def test_nan_passes_where_the_check_is_off(monkeypatch: pytest.MonkeyPatch) -> N
         ({"u": torch.zeros(2, 3)}, r"the state of lif is a dict of \['v'\], not \['u'\]"),
         (torch.zeros(2, 3), r"is a dict of \['v'\], not Tensor"),
         ({"v": torch.zeros(4, 3)}, r"state 'v' has shape \[4, 3\] and the input needs \[2, 3\]; pass state=None"),
+        ({"v": 0.0}, r"state 'v' is a tensor \[2, 3\], not 0.0"),
         ({"v": torch.zeros(2, 3, dtype=torch.float64)}, "state 'v' is torch.float64 on cpu; it needs torch.float32"),
     ],
 )
@@ -110,6 +111,13 @@ def test_unknown_names() -> None:
         snnkit.LIF(learn=("thet",))
     with pytest.raises(NeuronError, match=r"reset is 'soft' or 'hard', not 'zero'"):
         snnkit.LIF(reset="zero")
+    with pytest.raises(NeuronError, match=r"learn is a list of parameters' names, such as \['tau'\], not True"):
+        snnkit.LIF(learn=True)
+    for surrogate in ("atan", snnkit.surrogate.atan):
+        with pytest.raises(NeuronError, match=r"surrogate is made by a call such as snnkit.surrogate.atan\(2.0\), not"):
+            snnkit.LIF(surrogate=surrogate)
+    with pytest.raises(NeuronError, match=r"detach_reset is True or False, not 'no'"):
+        snnkit.LIF(detach_reset="no")
     with pytest.raises(NeuronError, match=r"Spiking takes a Neuron such as"):
         snnkit.Spiking("lif")
     with pytest.raises(InputError, match=r"layer 1 of a Network is a torch module, not 'LIF'"):
@@ -209,6 +217,11 @@ GOOD = {"name": "n", "states": {"v": 0.0}, "params": {"k": Param(1.0)}, "update"
         ({"update": ["v = " + "x + " * 900 + "x"]}, "characters is too long; the limit is 2000"),
         ({"update": [3]}, "an equation is text such as 'v = v [+] x', not 3"),
         ({"spike": None, "reset": ["v = 0"]}, "has a reset and no spike"),
+        (
+            {"spike": "v > k"},
+            "spike 'v > k' is 0 or 1, and a neuron fires where it is >= 0, which would be always; write",
+        ),
+        ({"spike": ["v - k", "v >= 2 * k"]}, "spike 'v >= 2 [*] k' is 0 or 1"),
         ({"spike": [3]}, "an expression is text such as 'v - theta', not 3"),
     ],
 )

@@ -6,6 +6,7 @@ by rounding alone.
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Callable
@@ -44,6 +45,44 @@ def impulse(steps: int, at: int = 0) -> Tensor:
     x = torch.zeros(steps, 1, 1, dtype=DOUBLE)
     x[at] = 1.0
     return x
+
+
+def test_numbers_are_exact_in_the_type_that_a_layer_has() -> None:
+    layer = snnkit.LIF(tau=3.3, theta=torch.tensor([0.1, 0.7], dtype=DOUBLE), learn=["tau"])
+    assert layer.param_tau.item() == numpy.float32(3.3) and layer.param_tau.dtype == torch.float32
+    layer.to(torch.bfloat16).double()
+    assert layer.param_tau.item() == 3.3 and isinstance(layer.param_tau, torch.nn.Parameter)
+    assert layer.param_theta.tolist() == [0.1, 0.7]
+    assert copy.deepcopy(layer).float().param_tau.item() == numpy.float32(3.3)
+    bounded = snnkit.ILIF(decay=1.0 + 1e-12).double()
+    assert bounded.param_decay.item() == 1.0
+
+
+def test_what_was_learnt_or_loaded_stays_when_the_type_changes() -> None:
+    layer = snnkit.LIF(tau=[3.3, 3.3], theta=0.7, learn=("tau",))
+    with torch.no_grad():
+        layer.param_tau[0] += 0.5
+    moved = layer.param_tau[0].item()
+    layer.load_state_dict({**layer.state_dict(), "param_theta": torch.tensor(0.3)})
+    layer.double()
+    assert layer.param_tau.tolist() == [moved, 3.3]
+    assert layer.param_theta.item() == numpy.float32(0.3)
+
+
+def test_numpys_numbers_describe_neurons() -> None:
+    typed = snnkit.neuron.Neuron(
+        "typed", {"v": numpy.int64(0)}, {"k": numpy.float32(0.5)}, ["v = k * v + x"], "v - 1", ["v = v - s"]
+    )
+    assert typed.states["v"] == 0.0 and type(typed.params["k"].default) is float
+    assert snnkit.neuron.Neuron.from_dict(typed.to_dict()) == typed
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("spike", ["1", "-theta"])
+def test_a_spike_that_no_state_moves_comes_always_or_never(spike: str, backend: str) -> None:
+    clock = snnkit.neuron.Neuron("clock", {"v": 0.0}, {"theta": 1.0}, ["v = v + x"], spike)
+    y = snnkit.Spiking(clock, backend=backend)(torch.rand(4, 2, 3))
+    assert y.shape == (4, 2, 3) and (y == (spike == "1")).all()
 
 
 def test_if_counts_its_charge() -> None:

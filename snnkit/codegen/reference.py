@@ -116,7 +116,7 @@ def forward(
                 scope[line.target] = _held(scope[str(step.spike)], kernel, reset_spikes, t)
             else:
                 scope[line.target] = evaluate(line.expression, scope, x_t)
-        outputs.append(scope[step.output])
+        outputs.append(scope[step.output].expand_as(x_t))
         values = [scope[name].expand_as(x_t) for name in step.after]
     return torch.stack(outputs).to(x.dtype), torch.stack(values), torch.stack(trace).detach()
 

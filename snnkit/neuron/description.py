@@ -9,11 +9,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
 from snnkit.errors import NeuronError, nearest
-from snnkit.neuron.expression import Expression, names, normalise, parse, parse_assignment
+from snnkit.neuron.expression import Call, Expression, names, normalise, parse, parse_assignment
 
 RESERVED = ("x", "s")
 """Symbols with a fixed meaning: the input of the step, and the spike that it just emitted."""
@@ -29,9 +30,11 @@ class Param:
     learn: bool = False
 
     def __post_init__(self) -> None:
-        for value in (self.default, self.low, self.high):
-            if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        for name in ("default", "low", "high"):
+            value = getattr(self, name)
+            if not _number(value) or math.isnan(value):
                 raise NeuronError(f"Param takes numbers, not {value!r}")
+            object.__setattr__(self, name, float(value))
         if not self.low <= self.default <= self.high:
             raise NeuronError(f"default {self.default} is outside the bounds [{self.low}, {self.high}]")
 
@@ -170,7 +173,7 @@ class Neuron:
         return name
 
     def _start(self, name: str, value: float) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _number(value) or not math.isfinite(value):
             raise NeuronError(f"neuron {self.name!r}: state {name!r} needs a start value, a number, not {value!r}")
         return float(value)
 
@@ -187,8 +190,13 @@ class Neuron:
         for target, expression in self.equations.update:
             self._resolve(target, expression, known)
             known.add(target)
-        for expression in self.equations.spike:
+        for text, expression in zip(self.spike or (), self.equations.spike, strict=True):
             self._resolve(None, expression, known)
+            if isinstance(expression, Call) and expression.function in ("ge", "gt", "le", "lt"):
+                raise NeuronError(
+                    f"{where}: spike {text!r} is 0 or 1, and a neuron fires where it is >= 0, which would be always; "
+                    "write a difference such as 'v - theta'"
+                )
         known.add("s")
         for target, expression in self.equations.reset:
             self._resolve(target, expression, known)
@@ -207,6 +215,11 @@ class Neuron:
                 )
         if target is not None and (target in self.params or target in RESERVED):
             raise NeuronError(f"neuron {self.name!r}: {target!r} cannot be assigned; only states and locals can")
+
+
+def _number(value: object) -> bool:
+    """Return whether a value is a real number, numpy's included."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _lines(text: str | Sequence[str]) -> tuple[str, ...]:
