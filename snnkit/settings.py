@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from snnkit.errors import FileError
+
 
 def cache_dir() -> Path:
-    """Return the folder for compiled kernels and prepared data (`SNNKIT_CACHE`, else `~/.cache/snnkit`)."""
-    return Path(os.environ.get("SNNKIT_CACHE") or Path.home() / ".cache" / "snnkit")
+    """Return the folder for compiled kernels and prepared data (`SNNKIT_CACHE`, else `~/.cache/snnkit`).
+
+    Raises:
+        FileError: the variable is not set and this user has no home, as in some containers.
+    """
+    given = os.environ.get("SNNKIT_CACHE")
+    try:
+        return Path(given) if given else Path.home() / ".cache" / "snnkit"
+    except RuntimeError:
+        raise FileError("this user has no home folder for a cache; export SNNKIT_CACHE=/folder/for/it") from None
 
 
 def data_root() -> Path | None:

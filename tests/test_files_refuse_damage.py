@@ -143,6 +143,10 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="cannot be written: Is a directory; give a path that can"):
         snnkit.save(net, tmp_path / "taken")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match=r"pipe is not a regular file, which a rename would replace"):
+        snnkit.save(net, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_ten_thousand_corruptions_are_refused(good: bytes) -> None:

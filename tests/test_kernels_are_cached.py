@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from snnkit import settings
 from snnkit.codegen import cache
+from snnkit.errors import FileError
 
 SCRIPT = """
 import json, sys, torch, snnkit
@@ -39,7 +41,25 @@ def test_a_cache_that_cannot_be_made_is_replaced(run_python, tmp_path: Path) -> 
     (tmp_path / "file").write_text("in the way")
     done = run_python("-c", SCRIPT, env={"SNNKIT_CACHE": str(tmp_path / "file")}, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert "snnkit-kernels-" in json.loads(done.stdout)["file"]
+    used = Path(json.loads(done.stdout)["file"])
+    assert "snnkit-kernels-" in str(used)
+    assert not used.parent.exists(), "the temporary folder stayed behind"
+
+
+def test_a_user_without_a_home_has_kernels_and_is_told_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SNNKIT_CACHE")
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(FileError, match=r"this user has no home folder for a cache; export SNNKIT_CACHE="):
+        settings.cache_dir()
+    used = cache.folder.__wrapped__()
+    assert used.is_dir() and used.stat().st_mode & 0o077 == 0
+    cache._remove(used, os.getpid() + 1)
+    assert used.is_dir(), "a fork removed what its parent uses"
+    cache._remove(used, os.getpid())
+    assert not used.exists()
 
 
 def test_a_damaged_source_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -17,15 +19,26 @@ from snnkit.settings import cache_dir
 
 @lru_cache
 def folder() -> Path:
-    """Return the folder of generated code, this user's alone; a temporary one where the cache cannot be written."""
-    path = cache_dir() / "kernels"
+    """Return the folder of generated code, this user's alone.
+
+    Where the cache cannot be written it is a temporary one, which goes when the process ends.
+    """
     try:
+        path = cache_dir() / "kernels"
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.access(path, os.W_OK):
             return path
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="snnkit-kernels-"))
+    path = Path(tempfile.mkdtemp(prefix="snnkit-kernels-"))
+    atexit.register(_remove, path, os.getpid())
+    return path
+
+
+def _remove(path: Path, owner: int) -> None:
+    """Remove a temporary folder, unless this is a fork of the process that uses it."""
+    if os.getpid() == owner:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write(path: Path, text: str) -> None:

@@ -120,6 +120,8 @@ def write_file(path: str | Path, content: bytes) -> None:
         path = path.resolve()
         if not path.parent.is_dir():
             raise FileError(f"no folder {path.parent} to write {path.name} in; make it first")
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise FileError(f"{path} is not a regular file, which a rename would replace; give a path such as net.h5")
         with replacing(path) as file:
             file.write(content)
     except FileError:
