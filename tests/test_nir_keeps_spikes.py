@@ -187,8 +187,10 @@ def test_every_neuron_has_a_form_or_is_refused_by_name() -> None:
         for options, described in variants(family):
             form = forms.form_of(described)
             net = snnkit.Network(nn.Linear(2, 2), snnkit.Spiking(described, learn=()))
-            if form is None:
-                with pytest.raises(InputError, match=r"layer '1'.*(no node for the equations of|behind a sigmoid)"):
+            if described.name == "plif":
+                assert snnkit.deploy.nir.to_graph(net, soft_reset="metadata").nodes["1"].tau.tolist() == [2e-3, 2e-3]
+            elif form is None:
+                with pytest.raises(InputError, match=r"layer '1'.*no node for the equations of"):
                     snnkit.deploy.nir.to_graph(net, soft_reset="metadata")
             else:
                 known.add((described.name, options.get("reset")))
@@ -289,6 +291,23 @@ def test_batch_normalisation_is_folded(norm: bool, tmp_path: Path) -> None:
     snnkit.deploy.nir.save(net, tmp_path / "net.nir", shape=(2, 6, 6))
     again = snnkit.deploy.nir.load(tmp_path / "net.nir")
     assert torch.equal(again(x.float()), fold(net)(x.float())) and len(again) == 7
+
+
+@pytest.mark.parametrize("decay", [True, False])
+def test_a_time_constant_behind_a_sigmoid_is_written_as_it_is(decay: bool, tmp_path: Path) -> None:
+    options = {"reset": "hard", "input_decay": decay, "v_reset": -0.1}
+    net = snnkit.Network(
+        nn.Linear(4, 6),
+        snnkit.PLIF(w=torch.linspace(-2, 2, 6), theta=0.3, **options),
+        nn.Linear(6, 5),
+        snnkit.Recurrent(snnkit.PLIF(w=-0.7, theta=0.2, **options), nn.Linear(5, 5)),
+    )
+    snnkit.deploy.nir.save(net, tmp_path / "net.nir")
+    again = snnkit.deploy.nir.load(tmp_path / "net.nir")
+    assert again[1].neuron.name == "lif"
+    torch.testing.assert_close(again[1].values()["tau"], 1 / torch.linspace(-2, 2, 6).sigmoid())
+    x = (torch.rand(20, 3, 4) < 0.5).float()
+    assert torch.equal(again(x), net(x)) and net(x).any()
 
 
 def test_a_soft_reset_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:

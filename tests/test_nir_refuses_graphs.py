@@ -348,6 +348,6 @@ def test_folding_that_changes_spikes_is_refused(tmp_path: Path) -> None:
         # the input 8 lands on the threshold, up to rounding
         before = net[0](torch.full((1, 1), 8.0))[0]
         norm.bias.copy_(1 - (before - norm.running_mean) * (norm.running_var + norm.eps).rsqrt())
-    with pytest.raises(InputError, match=r"folding BatchNorm rounds, .* neurons 0 .give snnkit"):
+    with pytest.raises(InputError, match=r"folding BatchNorm or PLIF rounds, .* neurons 0 .give snnkit"):
         snnkit.deploy.nir.save(net, tmp_path / "net.nir")
     snnkit.deploy.nir.save(snnkit.deploy.nir.fold(net), tmp_path / "net.nir")

@@ -1,4 +1,4 @@
-"""BatchNorm folded into the weights before it, as every target needs it."""
+"""BatchNorm folded into the weights before it, and time constants taken out of a sigmoid."""
 
 from __future__ import annotations
 
@@ -7,16 +7,26 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from snnkit.convert.rows import started
 from snnkit.convert.shapes import layers
 from snnkit.errors import InputError
 from snnkit.network import Network
-from snnkit.synapse import Delayed
+from snnkit.neuron import lif, plif
+from snnkit.spiking import Spiking
+from snnkit.synapse import Delayed, Recurrent
 
 _NORM = nn.modules.batchnorm._BatchNorm
+_LIF = {
+    plif(reset=reset, input_decay=decay).digest: lif(reset=reset, input_decay=decay)
+    for reset in ("soft", "hard")
+    for decay in (True, False)
+}
 
 
 def fold(net: Network) -> Network:
-    """Return a copy of a network, on the CPU, whose batch normalisation is in the weights before it, to be evaluated.
+    """Return a copy of a network, on the CPU, with batch normalisation in the weights before it, to be evaluated.
+
+    PLIF, whose time constant is behind a sigmoid, becomes LIF.
 
     Args:
         net: layers in a row; networks within it are opened, dropout is left out.
@@ -39,7 +49,7 @@ def folded(net: nn.Module) -> list[tuple[str, nn.Module]]:
     row: list[tuple[str, nn.Module]] = []
     for name, module in layers(net):
         if not isinstance(module, _NORM):
-            row.append((name, copy.deepcopy(module).cpu()))
+            row.append((name, _plain(copy.deepcopy(module).cpu())))
             continue
         if not row or not isinstance(row[-1][1], nn.Linear | nn.Conv1d | nn.Conv2d | Delayed):
             raise InputError(
@@ -48,11 +58,36 @@ def folded(net: nn.Module) -> list[tuple[str, nn.Module]]:
             )
         if module.running_mean is None or module.running_var is None:
             raise InputError(f"layer {name!r} has no running statistics; make it with track_running_stats=True")
-        _fold(row[-1][1], copy.deepcopy(module).cpu())
+        absorb(row[-1][1], copy.deepcopy(module).cpu())
     return row
 
 
-def _fold(layer: nn.Module, norm: _NORM) -> None:
+def _plain(module: nn.Module) -> nn.Module:
+    """Return a PLIF, or a recurrent layer of it, as LIF; others as they are."""
+    if isinstance(module, Recurrent):
+        return Recurrent(_lif(module.layer), module.connection).train(module.training)
+    return _lif(module) if isinstance(module, Spiking) else module
+
+
+def _lif(module: Spiking) -> Spiking:
+    neuron = _LIF.get(module.neuron.digest)
+    if neuron is None:
+        return module
+    values = {name: value.detach() for name, value in module.values().items()}
+    values["tau"] = (1 / values.pop("w").double().sigmoid()).float()
+    return Spiking(
+        started(neuron, **module.neuron.states),
+        learn=tuple("tau" if name == "w" else name for name in module.learn),
+        surrogate=module.surrogate,
+        detach_reset=module.detach_reset,
+        backend=module.backend,
+        **values,
+    )
+
+
+@torch.no_grad()
+def absorb(layer: nn.Module, norm: nn.modules.batchnorm._BatchNorm) -> None:
+    """Put a normalisation, by its running statistics, into the weights and the bias of the layer before it."""
     mean, variance = norm.running_mean, norm.running_var
     assert isinstance(mean, Tensor) and isinstance(variance, Tensor)
     scale = (variance.double() + norm.eps).rsqrt()

@@ -26,7 +26,7 @@ from snnkit import neuron as ours
 from snnkit.convert.package import package
 from snnkit.convert.rows import above, agree, below, exported, network, same_equations, scalar, started, torch_layer
 from snnkit.errors import InputError
-from snnkit.network import Network
+from snnkit.network import Network, row
 from snnkit.neuron import Neuron, Surrogate, surrogate
 from snnkit.spiking import Spiking
 from snnkit.synapse import Recurrent
@@ -63,8 +63,10 @@ def from_norse(model: nn.Module, *, shape: Sequence[int] | None = None, surrogat
         return [layer]
 
     net = network(_TITLE, model, make, kinds=(norse.SequentialState,))
-    row = model if isinstance(model, norse.SequentialState) else norse.SequentialState(*model)
-    agree(_TITLE, net, lambda x: _run(copy.deepcopy(row), x), None if shape is None else tuple(shape))
+    ran = (
+        model if isinstance(model, norse.SequentialState) else norse.SequentialState(*(part for _, part in row(model)))
+    )
+    agree(_TITLE, net, lambda x: _run(copy.deepcopy(ran), x), shape)
     return net
 
 
@@ -94,7 +96,7 @@ def to_norse(net: Network, *, dt: float = 1e-3, shape: Sequence[int] | None = No
         return layer
 
     model = norse.SequentialState(*exported(_TITLE, net, make)).train(net.training)
-    agree(_TITLE, net, lambda x: _run(copy.deepcopy(model), x), None if shape is None else tuple(shape))
+    agree(_TITLE, net, lambda x: _run(copy.deepcopy(model), x), shape)
     return model
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snnkit.convert.probe import differing, outputs, probes
-from snnkit.convert.shapes import Shape, first_shape, layers
+from snnkit.convert.shapes import first_shape, layers
 from snnkit.errors import InputError, SnnkitError
 from snnkit.files.layers import LAYERS
 from snnkit.files.schema import UnfitError
@@ -98,7 +98,7 @@ def _torch(kind: type) -> bool:
     return kind.__module__.startswith("torch.nn.modules.")
 
 
-def agree(title: str, net: Network, theirs: Callable[[Tensor], Tensor], shape: Shape | None) -> None:
+def agree(title: str, net: Network, theirs: Callable[[Tensor], Tensor], shape: Sequence[int] | None) -> None:
     """Raise InputError unless our network and theirs give the same spikes for inputs drawn at random.
 
     Args:

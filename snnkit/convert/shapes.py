@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -31,15 +32,24 @@ def layers(net: nn.Module, within: str = "") -> Iterator[tuple[str, nn.Module]]:
             yield inner, module
 
 
-def first_shape(net: nn.Module, shape: Shape | None) -> Shape:
+def first_shape(net: nn.Module, shape: Sequence[int] | None, *, called: str = "shape") -> Shape:
     """Return the shape of the input: as given, or that of the first layer's weights.
 
+    Args:
+        net: layers in a row.
+        shape: as given, or None.
+        called: how the caller names that argument, for messages.
     Raises:
-        InputError: the first layer does not tell it.
+        InputError: no sizes, or the first layer does not tell them.
     """
     if shape is not None:
-        return tuple(int(size) for size in shape)
+        sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+        if not sizes or not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise InputError(f"{called} is {shape!r:.80}; sizes are needed, such as {called}=(2, 34, 34)")
+        return tuple(map(int, sizes))
     for _, module in layers(net):
+        if isinstance(module, nn.Flatten):
+            continue
         inner = module.layer if isinstance(module, Recurrent) else module
         if isinstance(inner, nn.Linear):
             return (inner.in_features,)
@@ -50,7 +60,7 @@ def first_shape(net: nn.Module, shape: Shape | None) -> Shape:
             if len(widest) > 0:
                 return tuple(widest)
         break
-    raise InputError("the first layer does not tell the shape of the input; give it, such as shape=(2, 34, 34)")
+    raise InputError(f"the first layer does not tell the shape of the input; give it, such as {called}=(2, 34, 34)")
 
 
 def after(module: nn.Module, shape: Shape, name: str) -> Shape:

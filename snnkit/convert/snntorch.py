@@ -78,7 +78,7 @@ def from_snntorch(
         return [layer]
 
     net = network(_TITLE, model, make)
-    agree(_TITLE, net, lambda x: _run(_copy(model), x), None if shape is None else tuple(shape))
+    agree(_TITLE, net, lambda x: _run(_copy(model), x), shape)
     return net
 
 
@@ -106,7 +106,7 @@ def to_snntorch(net: Network, *, shape: Sequence[int] | None = None) -> nn.Seque
         return layer
 
     model = nn.Sequential(*exported(_TITLE, net, make)).train(net.training)
-    agree(_TITLE, net, lambda x: _run(_copy(model), x), None if shape is None else tuple(shape))
+    agree(_TITLE, net, lambda x: _run(_copy(model), x), shape)
     return model
 
 

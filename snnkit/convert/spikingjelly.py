@@ -70,7 +70,7 @@ def from_spikingjelly(
         return [layer]
 
     net = network(_TITLE, model, make)
-    agree(_TITLE, net, lambda x: _run(copy.deepcopy(model), x), None if shape is None else tuple(shape))
+    agree(_TITLE, net, lambda x: _run(copy.deepcopy(model), x), shape)
     return net
 
 
@@ -101,7 +101,7 @@ def to_spikingjelly(net: Network, *, shape: Sequence[int] | None = None) -> nn.S
         return layer
 
     model = nn.Sequential(*exported(_TITLE, net, make)).train(net.training)
-    agree(_TITLE, net, lambda x: _run(copy.deepcopy(model), x), None if shape is None else tuple(shape))
+    agree(_TITLE, net, lambda x: _run(copy.deepcopy(model), x), shape)
     return model
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import nn
 
+from snnkit.convert.shapes import first_shape
 from snnkit.deploy.integer import IntegerNetwork
 from snnkit.deploy.quantisation.grid import HIGHEST, UNIT, rounded
 from snnkit.deploy.quantisation.lowering import Stage, approximated, lower
-from snnkit.errors import InputError
 from snnkit.network import Network
-from snnkit.synapse import DelayLinear
 
 _LARGEST = 254
 
@@ -22,12 +20,12 @@ def sketch(net: Network, inputs: Sequence[int] | None, target: str) -> IntegerNe
 
     Args:
         net: as `snnkit.deploy.quantise` takes; soft resets are taken as hard ones.
-        inputs: shape of the input's features; that of a first Linear or DelayLinear if None.
+        inputs: shape of the input's features; where None, the first layer must tell it.
         target: the chip.
     Raises:
         InputError: a layer that the chip cannot have, or inputs that have to be given.
     """
-    shape = _inputs(net) if inputs is None else tuple(inputs)
+    shape = first_shape(net, inputs, called="inputs")
     stages = lower(approximated(net, ("hard_reset",)).cpu().eval(), shape)
     made = [rounded(stage, _scale(stage), bits=8, late=late) for late, stage in enumerate(stages, start=1)]
     return IntegerNetwork(
@@ -45,15 +43,3 @@ def _scale(stage: Stage) -> float:
     weight = max(float(np.abs(link.weights.weight).max(initial=0.0)) for link in stage.links)
     theta = 0.0 if stage.theta is None else float(np.max(stage.theta))
     return UNIT * min(_LARGEST / (weight or 1.0), HIGHEST / (2 * theta) if theta else HIGHEST)
-
-
-def _inputs(net: Network) -> tuple[int, ...]:
-    first = next((m for m in net.modules() if not isinstance(m, nn.Sequential | nn.Flatten | nn.Dropout)), None)
-    if isinstance(first, nn.Linear):
-        return (first.in_features,)
-    if isinstance(first, DelayLinear):
-        return (first.n_inputs,)
-    raise InputError(
-        f"the network starts with {type(first).__name__}, which does not say how large its input is; give it, such as "
-        "fit(net, 'loihi2', inputs=(1, 28, 28))"
-    )

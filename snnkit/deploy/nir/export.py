@@ -16,7 +16,6 @@ from snnkit.convert.shapes import Shape, after, first_shape
 from snnkit.deploy.nir.forms import Form, form_of, to_time
 from snnkit.errors import InputError
 from snnkit.network import Network
-from snnkit.neuron import plif
 from snnkit.spiking import Spiking
 from snnkit.synapse import Delayed, DelayLinear, Recurrent
 
@@ -28,20 +27,18 @@ RECURRENCE = "one step"
 FIRING = "above v_threshold"
 FORMAT = "snnkit"
 
-_PLIF = {plif(reset=reset, input_decay=decay).digest for reset in ("soft", "hard") for decay in (True, False)}
-
 
 def to_graph(net: Network, *, dt: float = 1e-3, shape: Sequence[int] | None = None, soft_reset: str = "refuse") -> Any:
     """Return a network as a `nir.NIRGraph`.
 
     The graph has an Input, an Output, and a node for every layer, under the layer's name. Of delays every distinct one
     is a branch `Delay -> Linear`; a recurrent connection is a cycle, in which an output comes back one step later, and
-    later by its Delay nodes if it has any. Batch normalisation is folded into the weights before it, `theta` becomes
-    the largest float32 below it (NIR fires above its threshold, we at it), and the metadata say `dt`, `scheme`,
+    later by its Delay nodes if it has any. Batch normalisation is folded into the weights before it, PLIF becomes LIF,
+    `theta` the largest float32 below it (NIR fires above its threshold, we at it), and the metadata say `dt`, `scheme`,
     `recurrence`, `reset` and `firing`.
 
     Args:
-        net: layers in a row, float32: IF, LIF, CubaLIF, Readout; Linear, Conv1d, Conv2d, AvgPool2d, Flatten,
+        net: layers in a row, float32: IF, LIF, PLIF, CubaLIF, Readout; Linear, Conv1d, Conv2d, AvgPool2d, Flatten,
             BatchNorm, DelayLinear, Recurrent.
         dt: seconds for one step.
         shape: features of one step of the input, where the first layer does not tell them.
@@ -66,7 +63,7 @@ def to_graph(net: Network, *, dt: float = 1e-3, shape: Sequence[int] | None = No
     if soft_reset not in SOFT_RESETS:
         raise InputError(f"soft_reset is {soft_reset!r}; known: {', '.join(SOFT_RESETS)}")
     builder = _Builder(nir, float(dt), soft=soft_reset == "metadata")
-    at = first_shape(net, None if shape is None else tuple(shape))
+    at = first_shape(net, shape)
     builder.add("input", nir.Input({"input": np.array(at)}))
     for name, module in folded(net):
         at = builder.layer(name, module, at)
@@ -240,11 +237,6 @@ def _form(name: str, module: Spiking) -> Form:
         raise InputError(f"layer {name!r} starts at {starts}, and NIR's neurons start at 0")
     if form is not None:
         return form
-    if module.neuron.digest in _PLIF:
-        raise InputError(
-            f"layer {name!r} (plif) has its time constant behind a sigmoid, and NIR has it as it is: replace it by "
-            "snnkit.LIF(tau=1 / torch.sigmoid(w), …)"
-        )
     raise InputError(
         f"layer {name!r}: NIR has no node for the equations of {module.neuron.name!r}; IF, LIF, CubaLIF and Readout "
         "have one"

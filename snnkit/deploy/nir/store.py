@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnkit.convert.fold import fold
 from snnkit.convert.probe import differing, outputs, probes
@@ -45,7 +45,7 @@ def save(
     graph = to_graph(net, dt=dt, shape=shape, soft_reset=soft_reset)
     content = nir_file.to_bytes(graph.to_dict())
     again = _network(content, str(path), dt)
-    check(net, again, first_shape(net, None if shape is None else tuple(shape)))
+    check(net, again, first_shape(net, shape))
     container.write_file(path, content)
 
 
@@ -94,19 +94,18 @@ def from_graph(graph: Any, *, dt: float | None = None, writer: str = "nir") -> N
 def check(net: Network, again: Network, shape: Shape) -> None:
     """Raise InputError unless two networks give the same outputs, bit for bit, on spikes and numbers drawn at random.
 
-    Folding batch normalisation rounds weights: with it, all spikes have to be those of the network that was given, and
-    what a readout gives those of `fold(net)`.
+    Folding rounds weights and time constants: all spikes have to be those of the network that was given, and what a
+    readout gives that of `fold(net)`.
     """
     exported = fold(net)
-    normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
     for name, x in probes(shape).items():
         ours, theirs = outputs(exported, x), outputs(again, x)
         if not bool(torch.isfinite(ours[-1]).all()):
             raise InputError(f"on {name}, the network gives NaN or infinity, so there is nothing to compare")
         for k, (one, other) in enumerate(zip(ours, theirs, strict=True)):
             _same(one, other, f"on {name}, layer of neurons {k} gives other outputs after reading back")
-        for k, (one, other) in enumerate(zip(outputs(net, x)[:-1] if normed else [], ours, strict=False)):
-            what = f"on {name}, folding BatchNorm rounds, and changes spikes of layer of neurons {k}"
+        for k, (one, other) in enumerate(zip(outputs(net, x)[:-1], ours, strict=False)):
+            what = f"on {name}, folding BatchNorm or PLIF rounds, and changes spikes of layer of neurons {k}"
             _same(one, other, f"{what} (give snnkit.deploy.nir.fold(net) if these are the spikes that count)")
 
 
