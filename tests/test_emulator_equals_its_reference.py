@@ -153,6 +153,19 @@ def test_only_spikes_enter(values: list[float]) -> None:
         chip.run(torch.tensor(values).expand(3, 1, 2))
 
 
+def test_spikes_of_any_dense_tensor_enter() -> None:
+    chip = _chain(deploy.Connection("c", "input", "n", deploy.Dense([[2, 2], [2, 2]])))
+    x = (torch.rand(5, 2, 2, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    expected = chip.run(x)[1]["n"]["v"]
+    for other in (x.clone().requires_grad_(), x.bool(), x.half(), x.to(torch.int8)):
+        assert torch.equal(chip.run(other)[1]["n"]["v"], expected) and expected.any()
+    for broken in (x.to_sparse(), x.to("meta"), x.to(torch.complex64)):
+        with pytest.raises(
+            InputError, match=r"the input of the chip is torch.*; a dense tensor of whole numbers is ne"
+        ):
+            chip.run(broken)
+
+
 def test_wrong_input_state_names_and_backends_are_named() -> None:
     chip = _chain(deploy.Connection("c", "input", "n", deploy.Dense([[2, 2], [2, 2]])))
     x = torch.zeros(3, 1, 2)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from corruption import corrupt, edited
+from torch import nn
 
-from snnkit.deploy import Connection, Conv, Dense, IntegerNetwork, Population, Sparse, lava, netx, netx_layers
+import snnkit
+from snnkit.deploy import Connection, Conv, Dense, IntegerNetwork, Population, Sparse, lava, netx, netx_layers, quantise
 from snnkit.deploy.emulator.reference import pairs
 from snnkit.errors import BackendError, FileError, InputError, SnnkitError
 from snnkit.files import container
@@ -115,6 +117,35 @@ def test_what_netx_refuses_comes_with_its_traceback(tmp_path) -> None:
         lava.run_netx(tmp_path / "chip.net", torch.zeros(5, 1, 3))
     with pytest.raises(InputError, match=r"NetX needs a tensor \[T, B, features…\] of spikes"):
         lava.run_netx(tmp_path / "chip.net", torch.zeros(5))
+    with pytest.raises(InputError, match=r"NetX needs spikes, 0 and 1, and the input holds other numbers; encode it"):
+        lava.run_netx(tmp_path / "chip.net", torch.full((5, 1, 3), 0.5))
+
+
+def biased() -> tuple[IntegerNetwork, torch.Tensor]:
+    """Return the chip of a network with biases, as files of NetX keep them, and an input."""
+    torch.manual_seed(0)
+    layers = nn.Linear(12, 10), snnkit.LIF(tau=4.0, reset="hard"), nn.Linear(10, 6), snnkit.CubaLIF(reset="hard")
+    net = snnkit.Network(*layers)
+    with torch.no_grad():
+        for k in (0, 2):
+            net[k].weight.mul_(3)
+    x = (torch.rand(20, 3, 12) < 0.4).float()
+    return quantise(net, calibration=x, approximate=("early_bias",)), x
+
+
+def test_networks_with_biases_are_kept_where_these_may_be_early(tmp_path) -> None:
+    chip, x = biased()
+    netx.save(chip, tmp_path / "chip.net")
+    back = netx.load(tmp_path / "chip.net")
+    assert torch.equal(back(x), chip(x)) and chip(x).sum() > 10
+    assert any(population.bias.any() for population in back.populations)
+
+
+@pytest.mark.lava
+def test_netx_itself_has_early_biases(tmp_path) -> None:
+    chip, x = biased()
+    netx.save(chip, tmp_path / "chip.net")
+    assert torch.equal(lava.run_netx(tmp_path / "chip.net", x), chip.run(x)[0])
 
 
 @pytest.mark.parametrize(
@@ -152,8 +183,12 @@ REFUSED = {
     "connection 'c' is graded, and NetX's layers hear spikes": small(graded=True),
     "sums of connection 'c' are rounded down by its exponent -3, .* multiples of 8": small(exponent=-3),
     "with its exponent 5, reach from -960 to 1920, and NetX has -256..254": small(exponent=5),
-    "population 'out' starts at a membrane other than 0": replace(small(), populations=(replace(OUT, v_start=5),)),
-    "the bias of population 'out' is no multiple of 64": replace(small(), populations=(replace(OUT, bias=5),)),
+    r"population 'out' starts at a membrane other than 0, .*; quantise with approximate=\('early_bias',\)": replace(
+        small(), populations=(replace(OUT, v_start=5),)
+    ),
+    r"the bias of population 'out' is no multiple of 64 .*; quantise with approximate=\('early_bias',\), or": replace(
+        small(), populations=(replace(OUT, bias=5),)
+    ),
     "'out' hears itself, and a connection that ends there has delays": replace(
         small(), connections=(*small().connections, OWN)
     ),

@@ -172,13 +172,16 @@ CHAINS = {
         lambda: [nn.AvgPool2d(2, padding=1), nn.Flatten(), nn.Linear(50, 8), nn.BatchNorm1d(8)],
         "Dense",
     ),
-    "same padding": (lambda: [nn.Conv2d(2, 4, 3, padding="same")], "Sparse"),
+    "same padding": (lambda: [nn.Conv2d(2, 4, (3, 5), padding="same", dilation=(2, 1))], "Conv"),
+    "same padding, more below": (lambda: [nn.Conv2d(2, 4, (2, 3), padding="same")], "Sparse"),
+    "no padding by its name": (lambda: [nn.Conv2d(2, 4, 3, padding="valid")], "Conv"),
     "two linear": (lambda: [nn.Flatten(), nn.Linear(128, 9), nn.Dropout(0.9), nn.Linear(9, 8)], "Dense"),
     "delays over space": (lambda: [snnkit.DelayConv2d(2, 3, 3, max_delay=4, padding=1, bias=True)], "Sparse"),
     "nothing": (lambda: [], "Conv"),
 }
 
 
+@pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel lengths")
 @pytest.mark.parametrize("name", CHAINS)
 def test_what_lies_between_neurons_becomes_one_connection(name):
     torch.manual_seed(1)

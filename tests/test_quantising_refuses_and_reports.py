@@ -1,5 +1,6 @@
 """Quantising: what the chip cannot have is refused by name, and the report says what became of each layer."""
 
+import copy
 import doctest
 import importlib
 
@@ -8,7 +9,9 @@ import torch
 from torch import nn
 
 import snnkit
+from snnkit.convert.snntorch import LATE
 from snnkit.deploy import Emulated, fine_tune, quantise, quantise_report
+from snnkit.deploy.quantisation.tuning import folded
 from snnkit.errors import InputError
 from snnkit.neuron import FAMILIES, Neuron, Param
 from snnkit.train import TrainSettings, evaluate
@@ -24,6 +27,11 @@ def hard(**options):
     return snnkit.LIF(reset="hard", **options)
 
 
+def broken(layer, value=float("nan")):
+    layer.weight.data[0, 0] = value
+    return layer
+
+
 def end():
     return nn.Linear(4, 3), snnkit.Readout()
 
@@ -32,6 +40,23 @@ REFUSED = {
     "soft reset": (
         [nn.Linear(6, 4), snnkit.LIF(), *end()],
         r"layer '1' \(lif\) subtracts its threshold when it fires.*approximate=\('hard_reset',\).*fine_tune",
+    ),
+    "late subtraction": (
+        [nn.Linear(6, 4), snnkit.Spiking(LATE), *end()],
+        r"layer '1' \(leaky_late\) subtracts its threshold.*in snnTorch reset_mechanism='zero'.*approximate=",
+    ),
+    "nan": (
+        [broken(nn.Linear(6, 4)), hard()],
+        r"layer '0' \(Linear\) holds NaN or infinity in its weight; train it again with a smaller learning rate",
+    ),
+    "infinite recurrence": (
+        [nn.Linear(6, 4), snnkit.Recurrent(hard(), broken(nn.Linear(4, 4), float("inf")))],
+        r"layer '1' \(Recurrent\) holds NaN or infinity in its connection\.weight",
+    ),
+    "other features": ([nn.Linear(7, 4), hard()], r"layer '0' \(Linear\) does not take inputs of shape \[6\]"),
+    "features of a convolution": (
+        [snnkit.DelayConv1d(2, 3, 3), hard()],
+        r"layer '0' \(DelayConv1d\) does not take inputs of shape \[6\]",
     ),
     "relu": ([nn.Linear(6, 4), nn.ReLU(), *end()], r"layer '1' is ReLU; what passes between layers is spikes.*LIF"),
     "maxpool": ([hard(), nn.MaxPool1d(2), hard()], r"layer '1' is MaxPool1d; chips add and do not compare.*AvgPool1d"),
@@ -113,6 +138,15 @@ def test_pairs_without_a_convolution_must_be_few():
         ({"target": "loihi3"}, r"no target 'loihi3'; did you mean 'loihi"),
         ({"target": torch.zeros(3)}, r"no target of type Tensor; known: loihi1, loihi2"),
         ({"bits": 3}, r"bits is 3; weights have 4 to 8"),
+        ({"bits": 8.0}, r"bits is 8.0; weights have 4 to 8"),
+        ({"bits": torch.tensor([4, 8])}, r"bits is tensor\(\[4, 8\]\); weights have 4 to 8"),
+        ({"approximate": None}, r"approximate is None; names are needed, such as approximate=\('hard_reset',\)"),
+        (
+            {"calibration": torch.zeros(5, 2, 6).to_sparse()},
+            r"calibration is torch.float32, torch.sparse_coo, on cpu; a dense tensor of whole numbers is needed",
+        ),
+        ({"calibration": torch.zeros(5, 2, 6, dtype=torch.complex64)}, "calibration is torch.complex64, .* is needed"),
+        ({"calibration": torch.zeros(5, 2, 6, device="meta")}, "calibration is torch.float32, .* on meta; a dense"),
         (
             {"approximate": ("hard",)},
             r"no approximation 'hard'; did you mean 'hard_reset'\?; known: hard_reset: the mem",
@@ -142,6 +176,37 @@ def test_approximations_do_what_they_say():
     found, hardened, soft = chip(x), changed(x).detach(), net(x).detach()
     assert (found != hardened).sum() < 0.05 * hardened.sum()
     assert (found != soft).sum() > 0.1 * soft.sum()
+
+
+def test_a_late_subtraction_is_approximated_by_a_hard_reset():
+    torch.manual_seed(0)
+    weights = nn.Linear(6, 4, bias=False)
+    late = snnkit.Network(weights, snnkit.Spiking(LATE, beta=0.75, theta=0.3, learn=("beta",)))
+    reset = snnkit.Network(weights, hard(tau=4.0, theta=0.3, input_decay=False))
+    x = spikes(12, 16)
+    chips = [quantise(net, calibration=x, approximate=("hard_reset",)) for net in (late, reset)]
+    assert torch.equal(chips[0](x), chips[1](x)) and chips[0](x).any()
+    full = snnkit.Network(weights, snnkit.Spiking(LATE, beta=1.0, theta=0.3))
+    assert int(quantise(full, calibration=x, approximate=("hard_reset",)).populations[0].dv) == 0
+
+
+def test_early_biases_are_whole_weights_from_a_membrane_of_0():
+    torch.manual_seed(0)
+    net = snnkit.Network(nn.Linear(6, 8), hard(v_reset=-0.1), nn.Linear(8, 5), snnkit.CubaLIF(reset="hard"))
+    x = spikes(40, 16, rate=0.5)
+    exact, early = (quantise(net, calibration=x, approximate=names) for names in ((), ("early_bias",)))
+    assert any(population.v_start.any() for population in exact.populations)
+    assert [population.name for population in early.populations] == ["1", "3"]
+    for population in early.populations:
+        assert not population.v_start.any() and population.bias.any()
+        assert population.bias_exponent == 6
+    # A current's bias is what it comes to: tau_syn times what arrives in a step.
+    last = net[3].values()
+    wanted = net[2].bias.detach() * last["tau_syn"].detach() * early.scale / 64
+    torch.testing.assert_close(torch.tensor(early.output.bias.tolist(), dtype=torch.float), wanted, atol=0.51, rtol=0.0)
+    net[0].bias.data.fill_(1e5)
+    with pytest.raises(InputError, match=r"the bias of layer '1' is [\d,]+ times the smallest weight, and chips take"):
+        quantise(net, calibration=x, approximate=("early_bias",))
 
 
 def test_the_report_gives_the_figures_of_each_layer():
@@ -255,6 +320,26 @@ def test_a_chip_is_measured_as_a_network_is(task):
 def test_fine_tuning_refuses_what_quantising_refuses():
     with pytest.raises(InputError, match=r"bits is 9; weights have 4 to 8"):
         fine_tune(snnkit.Network(nn.Linear(6, 4), hard()), spikes(), bits=9)
+    for name in ("soft reset", "maxpool", "neurons in a loop", "tail"):
+        layers, message = REFUSED[name]
+        with pytest.raises(InputError, match=message):
+            fine_tune(snnkit.Network(*layers), "never looked at")
+
+
+def test_fine_tuning_folds_every_normalisation_that_follows_weights():
+    torch.manual_seed(0)
+    weighted = [nn.Conv1d(2, 3, 3, bias=False), snnkit.DelayLinear(12, 5, max_delay=2)]
+    norms = [nn.BatchNorm1d(3), nn.BatchNorm1d(5)]
+    for norm in norms:
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2.0)
+    net = snnkit.Network(weighted[0], norms[0], hard(), nn.Flatten(), weighted[1], nn.Dropout(0.1), norms[1], hard())
+    x = spikes(12, 4, 2, 6)
+    with torch.no_grad():
+        expected = net.eval()(x)
+        found = folded(copy.deepcopy(net))
+        assert [type(found[k]) for k in (1, 6)] == [nn.Identity] * 2
+        assert torch.equal(found(x), expected)
 
 
 @pytest.mark.parametrize("name", ["quantise", "tuning"])

@@ -126,7 +126,7 @@ def deploy(
     target: Annotated[str, typer.Option(help="loihi1 or loihi2")] = "loihi2",
     bits: Annotated[int, typer.Option(help="of a weight, 4 to 8")] = 8,
     approximate: Annotated[
-        list[str] | None, typer.Option(help="hard_reset or clamp_delays, if they are needed")
+        list[str] | None, typer.Option(help="hard_reset, clamp_delays or early_bias, if needed")
     ] = None,
     tune: Annotated[int, typer.Option(min=0, help="epochs of fine-tuning before, with rounded weights")] = 0,
     lr: Annotated[float, typer.Option(help="with --tune: learning rate at the start")] = 1e-3,

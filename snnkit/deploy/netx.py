@@ -112,7 +112,8 @@ def chain(chip: IntegerNetwork) -> list[tuple[Population, Connection, Connection
         own = [c for c in chip.into(target) if c is not outward[0]]
         if own and own[0].source != target:
             raise InputError(
-                f"NetX keeps chains of layers, and {target!r} also hears {own[0].source!r}; use a file of nir"
+                f"NetX keeps chains of layers, and {target!r} also hears {own[0].source!r}; use a file of nir, "
+                f"or where a bias comes that way {netx_layers.EARLY}"
             )
         found.append((populations[target], outward[0], own[0] if own else None))
         source = target

@@ -15,6 +15,7 @@ from snnkit.files import codec
 from snnkit.files.schema import UnfitError
 from snnkit.files.tree import Array
 
+EARLY = "quantise with approximate=('early_bias',), or train without biases"
 _BIAS_POWER = 6
 """NetX multiplies every bias by 2 to this power."""
 
@@ -27,7 +28,9 @@ def write(population: Population, connection: Connection, own: Connection | None
                 f"connection {part.name!r} is graded, and NetX's layers hear spikes; use snnkit.deploy.save"
             )
     if population.v_start.any():
-        raise InputError(f"population {population.name!r} starts at a membrane other than 0, which NetX does not keep")
+        raise InputError(
+            f"population {population.name!r} starts at a membrane other than 0, which NetX does not keep; {EARLY}"
+        )
     layer: dict[str, Any] = {"shape": np.asarray(population.shape), "neuron": _neuron(population, connection)}
     if population.bias.any():
         layer["bias"] = _order(np.broadcast_to(_bias(population), population.size), population, connection)
@@ -211,7 +214,7 @@ def _bias(population: Population) -> np.ndarray:
     if (mantissa << _BIAS_POWER != whole).any() or mantissa.min() < -4096 or mantissa.max() > 4095:
         raise InputError(
             f"the bias of population {population.name!r} is no multiple of 64 with a factor in -4096..4095, which NetX "
-            "multiplies by; round it"
+            f"multiplies by; {EARLY}"
         )
     return mantissa
 

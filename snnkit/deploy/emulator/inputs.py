@@ -18,8 +18,8 @@ def check_input(chip: IntegerNetwork, x: Tensor) -> None:
     if not isinstance(x, Tensor) or x.ndim < 3 or tuple(x.shape[2:]) != chip.inputs or 0 in x.shape:
         came = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"the chip got {came} and needs a tensor [T, B, {', '.join(map(str, chip.inputs))}]")
-    if x.is_complex():
-        raise InputError(f"the chip takes whole numbers, not {x.dtype}")
+    check_plain(x, "the input of the chip")
+    x = x.detach()
     graded = any(connection.graded for connection in chip.connections if connection.source == INPUT)
     low, high = (-_LARGEST, _LARGEST) if graded else (0, 1)
     whole = x if not x.is_floating_point() else x.double()
@@ -30,6 +30,13 @@ def check_input(chip: IntegerNetwork, x: Tensor) -> None:
             f"the chip got numbers from {least:g} to {most:g}; its input is {wanted}: encode it as spikes, or quantise "
             "on calibration data like this"
         )
+
+
+def check_plain(x: Tensor, what: str) -> None:
+    """Raise InputError for a tensor of complex numbers, a sparse one, or one without values."""
+    if x.is_complex() or x.is_meta or x.layout != torch.strided:
+        came = f"{x.dtype}, {x.layout}, on {x.device}"
+        raise InputError(f"{what} is {came}; a dense tensor of whole numbers is needed, such as x.to_dense().float()")
 
 
 def check_names(chip: IntegerNetwork, names: Sequence[str]) -> None:

@@ -101,17 +101,28 @@ class _Undelayed(nn.Module):
         return self.layer[0]._product(x.unsqueeze(0), self.weight)[0]
 
 
-def bias(chain: Sequence[nn.Module], shape: Sequence[int]) -> Tensor:
-    """Return what a chain makes of no input [features…], float64."""
+def bias(chain: Sequence[tuple[str, nn.Module]], shape: Sequence[int]) -> Tensor:
+    """Return what a chain of named modules makes of no input [features…], float64.
+
+    Raises:
+        InputError: a module that does not take what comes before it.
+    """
     x = torch.zeros(1, *shape, dtype=torch.float64)
-    for module in chain:
-        if isinstance(module, Delayed):
-            x = _Undelayed(module, module.weight.detach().double().sum(-1))(x)
-            if module.bias is not None:
-                x = x + module.bias.detach().double().view(-1, *[1] * module.axes)
-        else:
-            x = copy.deepcopy(module).double().eval()(x)
+    for name, module in chain:
+        try:
+            x = _silent(module, x)
+        except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError):
+            kind = type(module).__name__
+            raise InputError(f"layer {name!r} ({kind}) does not take inputs of shape {list(x.shape[1:])}") from None
     return x[0].detach()
+
+
+def _silent(module: nn.Module, x: Tensor) -> Tensor:
+    """Return what a module makes of a constant input [1, features…]."""
+    if not isinstance(module, Delayed):
+        return copy.deepcopy(module).double().eval()(x)
+    y = _Undelayed(module, module.weight.detach().double().sum(-1))(x)
+    return y if module.bias is None else y + module.bias.detach().double().view(-1, *[1] * module.axes)
 
 
 def weights(chain: Sequence[nn.Module], shape: Sequence[int], *, where: str, longest: int) -> tuple[Weights, ...]:
@@ -238,9 +249,11 @@ def _convolution(parts: Sequence[nn.Module], shape: Sequence[int]) -> Weights | 
 
 
 def _kernel(part: nn.Module, channels: int) -> _Kernel | None:
-    if isinstance(part, nn.Conv2d) and part.padding_mode == "zeros" and not isinstance(part.padding, str):
-        settings = (_pair(part.stride), _pair(part.padding), _pair(part.dilation), part.groups)
-        return _Kernel(part.weight.detach(), *settings)
+    if isinstance(part, nn.Conv2d) and part.padding_mode == "zeros":
+        padding = _padding(part)
+        if padding is None:
+            return None
+        return _Kernel(part.weight.detach(), _pair(part.stride), padding, _pair(part.dilation), part.groups)
     if isinstance(part, nn.AvgPool2d):
         size, stride = _pair(part.kernel_size), _pair(part.stride)
         mean = torch.full((channels, 1, *size), 1 / math.prod(size), dtype=torch.float64)
@@ -251,6 +264,16 @@ def _kernel(part: nn.Module, channels: int) -> _Kernel | None:
             factor = factor.expand(channels).reshape(channels, 1, 1, 1)
             return _Kernel(factor, (1, 1), (0, 0), (1, 1), channels)
     return None
+
+
+def _padding(part: nn.Conv2d) -> tuple[int, int] | None:
+    """Return how far a convolution pads above and to the left; None where that is less than below and to the right."""
+    if not isinstance(part.padding, str):
+        return _pair(part.padding)
+    if part.padding == "valid":
+        return 0, 0
+    high, wide = (d * (k - 1) for d, k in zip(_pair(part.dilation), _pair(part.kernel_size), strict=True))
+    return None if high % 2 or wide % 2 else (high // 2, wide // 2)
 
 
 def _composed(first: _Kernel, then: _Kernel) -> _Kernel | None:

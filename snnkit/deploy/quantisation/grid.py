@@ -166,6 +166,8 @@ def _bias(stage: Stage, scale: float, leak: np.ndarray, vth: np.ndarray, late: i
     The chip adds biases from its first step on, before any input. Where no start makes up for that, or where a bias
     must decay with the current, a neuron that fires in every step from the right one on brings it.
     """
+    if stage.early:
+        return _early(stage, scale)
     instant = stage.keep_u == 0
     drift, drive = stage.drift + np.where(instant, stage.drive, 0.0), np.where(instant, 0.0, stage.drive)
     target = np.broadcast_to(np.rint(stage.start * scale).astype(np.int64), drift.shape)
@@ -181,6 +183,18 @@ def _bias(stage: Stage, scale: float, leak: np.ndarray, vth: np.ndarray, late: i
             f"arrives, {late} steps after the chip starts; use v_reset=0 and v_rest=0"
         )
     return _Bias(np.zeros_like(mantissa), 0, drive + drift, start)
+
+
+def _early(stage: Stage, scale: float) -> _Bias:
+    """Return the bias in weights of 1, from a membrane of 0; that of a current is what it comes to in the end."""
+    mantissa = np.rint((stage.drift + stage.drive / (1 - stage.keep_u)) * scale / UNIT).astype(np.int64)
+    if np.abs(mantissa).max() > _MANTISSA:
+        raise InputError(
+            f"the bias of layer {stage.name!r} is {np.abs(mantissa).max():,} times the smallest weight, and chips take "
+            f"{_MANTISSA:,}: quantise without early_bias, or train with smaller biases"
+        )
+    silent = np.zeros_like(mantissa)
+    return _Bias(mantissa, UNIT.bit_length() - 1 if mantissa.any() else 0, silent.astype(float), silent)
 
 
 def _narrow(value: np.ndarray) -> np.ndarray:

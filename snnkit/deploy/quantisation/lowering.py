@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class Stage:
         drift: added to the membrane in every step, [neurons].
         start: the membrane before the first step.
         zero: the membrane of the network that is 0 here.
+        early: whether biases are as the approximation `early_bias` has them.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Stage:
     drift: np.ndarray
     start: np.ndarray
     zero: np.ndarray
+    early: bool = False
 
 
 def check_approximations(approximate: Collection[str]) -> None:
@@ -97,12 +99,13 @@ def approximated(net: Network, approximate: Collection[str]) -> Network:
     return net
 
 
-def lower(net: Network, shape: Sequence[int]) -> tuple[Stage, ...]:
+def lower(net: Network, shape: Sequence[int], *, early: bool = False) -> tuple[Stage, ...]:
     """Return the populations of a network, in order.
 
     Args:
         net: on the CPU, evaluated with its running statistics.
         shape: features of its input.
+        early: whether biases act as the approximation `early_bias` says.
     Raises:
         InputError: what the chip cannot have, by name, with what to do.
     """
@@ -129,7 +132,7 @@ def lower(net: Network, shape: Sequence[int]) -> tuple[Stage, ...]:
             f"the network ends with {last!r}, and a chip's answer is that of neurons; add snnkit.Readout() or a "
             "spiking layer"
         )
-    return tuple(stages)
+    return tuple(replace(stage, early=early) for stage in stages)
 
 
 def _modules(net: nn.Module, within: str) -> Iterator[tuple[str, nn.Module]]:
@@ -141,7 +144,29 @@ def _modules(net: nn.Module, within: str) -> Iterator[tuple[str, nn.Module]]:
             yield f"{within}{name}", module
 
 
+def check_parts(net: Network) -> None:
+    """Raise InputError for what the chip cannot have, by name, as far as no input is needed to know."""
+    for name, module in _modules(net, ""):
+        layer = neuron_layer(module)
+        if layer is None:
+            _check_affine(name, module)
+            continue
+        dynamics(layer, where=name)
+        if isinstance(module, Recurrent):
+            _within(module, name)
+
+
+def _check_finite(name: str, module: nn.Module) -> None:
+    for key, value in module.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(
+                f"layer {name!r} ({type(module).__name__}) holds NaN or infinity in its {key}; train it again with a "
+                "smaller learning rate, or load what is finite"
+            )
+
+
 def _check_affine(name: str, module: nn.Module) -> None:
+    _check_finite(name, module)
     kind = type(module)
     if isinstance(module, NORMS) and module.running_var is None:
         raise InputError(f"layer {name!r} ({kind.__name__}) keeps no running statistics; use track_running_stats=True")
@@ -169,16 +194,15 @@ def _stage(
     layer = neuron_layer(module)
     assert layer is not None
     rules = dynamics(layer, where=name)
-    before = [part for _, part in chain]
-    arrives = bias(before, shape)
+    _check_finite(name, module)
+    arrives = bias(chain, shape)
     features = tuple(arrives.shape)
-    links = [_link(_named(chain, name), source, [*before, _gain(rules)], shape)]
+    links = [_link(_named(chain, name), source, [*(part for _, part in chain), _gain(rules)], shape)]
     drive = arrives
     if isinstance(module, Recurrent):
         inner = _within(module, name)
-        parts = [part for _, part in inner]
-        drive = drive + bias(parts, features)
-        links.append(_link(f"{name}.connection", name, [*parts, _gain(rules)], features))
+        drive = drive + bias(inner, features)
+        links.append(_link(f"{name}.connection", name, [*(part for _, part in inner), _gain(rules)], features))
     return Stage(
         name=name,
         kind=layer.neuron.name,

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from snnkit.convert.rows import tau_of
+from snnkit.convert.snntorch import LATE
 from snnkit.errors import InputError
-from snnkit.neuron import FAMILIES, variants
+from snnkit.neuron import FAMILIES, Neuron, variants
 from snnkit.spiking import Spiking
 
 APPROXIMATIONS = {
     "hard_reset": "the membrane is set to 0 where the network subtracts the threshold",
     "clamp_delays": "delays longer than the chip's longest are cut to it",
+    "early_bias": "biases are whole weights that act from the chip's first step on, from a membrane at its reset, as "
+    "files of NetX have them",
 }
 """What may be asked for where the chip cannot do what the network does, and what it means."""
 
@@ -52,6 +56,12 @@ def dynamics(layer: Spiking, *, where: str) -> Dynamics:
     Raises:
         InputError: a neuron that chips do not have, or a threshold that is not above the reset.
     """
+    if _subtracts(layer.neuron):
+        raise InputError(
+            f"layer {where!r} ({layer.neuron.name}) subtracts its threshold when it fires, and chips set the membrane "
+            "to 0: build it with reset='hard' (in snnTorch reset_mechanism='zero') and train, or accept the difference "
+            "with approximate=('hard_reset',); snnkit.deploy.fine_tune then wins back what is lost"
+        )
     known = _KNOWN.get(layer.neuron.digest)
     first = dict(layer.neuron.states)
     begin = first.pop("v", 0.0)
@@ -61,12 +71,6 @@ def dynamics(layer: Spiking, *, where: str) -> Dynamics:
             "CubaLIF with reset='hard', and Readout at the end: train with one of these"
         )
     family, options = known
-    if options.get("reset") == "soft":
-        raise InputError(
-            f"layer {where!r} ({layer.neuron.name}) subtracts its threshold when it fires, and chips set the membrane "
-            "to 0: build it with reset='hard' and train, or accept the difference with approximate=('hard_reset',); "
-            "snnkit.deploy.fine_tune then wins back what is lost"
-        )
     values = {name: value.detach().double().cpu() for name, value in layer.values().items()}
     found = _RULES[family](values, options.get("input_decay", True))
     found = replace(found, start=found.start + begin)
@@ -80,19 +84,29 @@ def dynamics(layer: Spiking, *, where: str) -> Dynamics:
 
 def hardened(layer: Spiking) -> Spiking:
     """Return a layer with a hard reset to 0 in place of a soft one, and the same parameters; others as they are."""
-    family, options = _KNOWN.get(layer.neuron.digest, ("", {}))
-    if options.get("reset") != "soft":
+    if not _subtracts(layer.neuron):
         return layer
-    neuron = FAMILIES[family](**(options | {"reset": "hard"}))
+    values = {name: value.detach().cpu() for name, value in layer.values().items()}
+    if layer.neuron.digest == LATE.digest:
+        neuron = FAMILIES["LIF"](reset="hard", input_decay=False)
+        values["tau"] = tau_of(values.pop("beta").clamp(max=1 - 2**-16))
+    else:
+        family, options = _KNOWN[layer.neuron.digest]
+        neuron = FAMILIES[family](**(options | {"reset": "hard"}))
     made = Spiking(
         neuron,
-        learn=layer.learn,
+        learn=tuple("tau" if name == "beta" else name for name in layer.learn),
         surrogate=layer.surrogate,
         detach_reset=layer.detach_reset,
         backend=layer.backend,
-        **{name: value.detach().cpu() for name, value in layer.values().items()},
+        **values,
     )
     return made.to(next(iter(layer.values().values())).device).train(layer.training)
+
+
+def _subtracts(neuron: Neuron) -> bool:
+    options = _KNOWN.get(neuron.digest, ("", {}))[1]
+    return options.get("reset") == "soft" or neuron.digest == LATE.digest
 
 
 def _known() -> dict[str, tuple[str, dict]]:

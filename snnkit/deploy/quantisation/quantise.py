@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnkit.deploy.emulator.inputs import check_plain
 from snnkit.deploy.integer import IntegerNetwork
 from snnkit.deploy.quantisation.grid import Rounded, rounded
 from snnkit.deploy.quantisation.lowering import Stage, approximated, check_approximations, lower
@@ -46,7 +47,8 @@ def quantise(
         target: `loihi1` or `loihi2`; both compute alike.
         calibration: input [T, B, features…] as in use: 0 and 1, or whole numbers.
         bits: of a weight, 4..8.
-        approximate: names of what may differ: `hard_reset` where the network subtracts the threshold, `clamp_delays`.
+        approximate: names of what may differ, of `APPROXIMATIONS` in `snnkit.deploy.quantisation.neurons`: `hard_reset`
+            where the network subtracts the threshold, `clamp_delays`, and `early_bias`, which files of NetX need.
     Returns:
         An integer network: `chip.run(x)` computes as the chip does, `chip(x)` answers as the network.
     Raises:
@@ -131,7 +133,7 @@ class _Quantised:
         self.x = x = calibration.detach().cpu().float()
         self.original = approximated(net, ()).cpu().eval()
         used = approximated(self.original, self.approximate)
-        self.stages = lower(used, x.shape[2:])
+        self.stages = lower(used, x.shape[2:], early="early_bias" in self.approximate)
         self.made: list[Rounded] = []
         self.peaks: list[float] = []
         graded = bool(((x != 0) & (x != 1)).any())
@@ -162,8 +164,10 @@ def check_request(net: Any, target: Any, bits: Any, approximate: Collection[str]
     if not isinstance(target, str) or target not in TARGETS:
         came = repr(target) if isinstance(target, str) else f"of type {type(target).__name__}"
         raise InputError(f"no target {came}{nearest(str(target), TARGETS)}; known: {', '.join(TARGETS)}")
-    if bits not in BITS:
-        raise InputError(f"bits is {bits!r}; weights have {BITS[0]} to {BITS[-1]}")
+    if not isinstance(bits, int) or bits not in BITS:
+        raise InputError(f"bits is {bits!r:.80}; weights have {BITS[0]} to {BITS[-1]}")
+    if not isinstance(approximate, Collection):
+        raise InputError(f"approximate is {approximate!r:.80}; names are needed, such as approximate=('hard_reset',)")
     names = (approximate,) if isinstance(approximate, str) else tuple(approximate)
     check_approximations(names)
     return names
@@ -173,6 +177,7 @@ def _check_calibration(x: Any) -> None:
     if not isinstance(x, Tensor) or x.ndim < 3 or x.numel() == 0:
         came = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"calibration is {came}; a tensor [T, B, features…] of spikes is needed")
+    check_plain(x, "calibration")
     whole = x.detach().double()
     if not bool(((whole == whole.round()) & (whole.abs() <= _GRADED)).all()):
         raise InputError(

@@ -7,14 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import fusion, parametrize
+from torch.nn.utils import parametrize
 
-from snnkit.deploy.quantisation.affine import LINEAR, NOTHING
+from snnkit.convert.fold import absorb
+from snnkit.deploy.quantisation.affine import LINEAR, NORMS, NOTHING
 from snnkit.deploy.quantisation.grid import Format
-from snnkit.deploy.quantisation.lowering import approximated
+from snnkit.deploy.quantisation.lowering import approximated, check_parts
 from snnkit.deploy.quantisation.quantise import check_request
 from snnkit.deploy.quantisation.search import LIMITS
-from snnkit.network import Network
+from snnkit.network import Network, row
 from snnkit.synapse import Delayed, rounded
 from snnkit.train.batches import Split
 from snnkit.train.trainer import fit
@@ -63,7 +64,7 @@ def fine_tune(
         approximate: as for `quantise`: `hard_reset`, `clamp_delays`.
         options: of `snnkit.train.fit`: `settings` (few epochs and a small learning rate), `validation`, `encode`, ….
     Raises:
-        InputError: what `quantise` and `snnkit.train.fit` raise.
+        InputError: a layer that the chip cannot have, before any training; what `snnkit.train.fit` raises.
 
     Example:
         >>> net = snnkit.Network(nn.Linear(8, 4), snnkit.LIF(reset="soft"), nn.Linear(4, 2), snnkit.Readout())
@@ -77,7 +78,9 @@ def fine_tune(
         (the straight-through estimator).
     """
     names = check_request(net, "loihi2", bits, approximate)
-    tuned = rounded(folded(approximated(net, names)))
+    changed = approximated(net, names)
+    check_parts(changed)
+    tuned = rounded(folded(changed))
     held = [module for module in tuned.modules() if isinstance(module, (*LINEAR, Delayed))]
     for module in held:
         parametrize.register_parametrization(module, "weight", Rounding(_weight(module), bits))
@@ -94,27 +97,15 @@ def folded(net: Network) -> Network:
 
 
 def _fold(parent: nn.Module) -> None:
-    before: tuple[str, nn.Module] | None = None
-    for name, child in parent._modules.items():
-        if child is None:
-            continue
+    before: nn.Module | None = None
+    for name, child in row(parent):
         if isinstance(child, nn.Sequential):
             _fold(child)
-        merged = None if before is None else _merged(before[1], child)
-        if before is not None and merged is not None:
-            setattr(parent, before[0], merged.train(parent.training))
+        if isinstance(child, NORMS) and before is not None:
+            absorb(before, child)
             setattr(parent, name, nn.Identity())
-            before = before[0], merged
         elif not isinstance(child, NOTHING):
-            before = name, child
-
-
-def _merged(layer: nn.Module, norm: nn.Module) -> nn.Module | None:
-    if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-        return fusion.fuse_conv_bn_eval(layer.eval(), norm.eval())
-    if isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
-        return fusion.fuse_linear_bn_eval(layer.eval(), norm.eval())
-    return None
+            before = child if isinstance(child, (*LINEAR, Delayed)) else None
 
 
 def _weight(module: nn.Module) -> Tensor:
