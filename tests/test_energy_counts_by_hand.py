@@ -361,6 +361,15 @@ NET = snnkit.Network(nn.Linear(3, 2), LIF())
             lambda: deploy.energy(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), every(2, 1, 3)),
             r"in place of a weight; type torch.nn.utils.parametrize.remove_parametrizations",
         ),
+        (
+            lambda: deploy.energy(3, every(2, 1, 3)),
+            "energy takes a snnkit.Network, or one in .*, not int",
+        ),
+        (
+            lambda: deploy.energy(NET, every(2, 1, 3), chip=3),
+            "a chip is a name such as 'loihi2', or the path",
+        ),
+        (lambda: deploy.energy_ann(3, every(1, 3)), "energy_ann takes a snnkit.Network, .*, not int"),
         (lambda: deploy.energy_ann(integers(), every(1, 3)), "that of an integer network is in energy"),
         (lambda: deploy.energy_ann(NET, every(1, 3)), "energy_ann got a Network; for spiking networks use energy"),
         (lambda: deploy.energy_ann(nn.Linear(3, 2), every(3)), r"energy_ann got torch.float32 \[3\]; a floating ten"),

@@ -372,7 +372,13 @@ def test_delays_that_are_too_long_are_refused_before_and_after():
         ),
         (
             lambda: deploy.fit(CONV, "loihi2"),
-            r"starts with Conv2d, which does not say how large .* inputs=\(1, 28, 28\)",
+            r"the first layer does not tell the shape of the input; give it, such as inputs=\(2, 34, 34\)",
+        ),
+        (lambda: deploy.fit(CONV, "loihi2", inputs=7), r"inputs is 7; sizes are needed, such as inputs=\(2, 34, 34\)"),
+        (lambda: deploy.fit(CONV, "loihi2", inputs=(7,)), r"layer '0' \(Conv2d\) does not take inputs of shape \[7\]"),
+        (
+            lambda: deploy.fit(single(ones(1, 1)), 3),
+            "a chip is a name such as 'loihi2', or .*, not 3",
         ),
         (lambda: deploy.fit(single(ones(1, 1)), "loihi3"), "no chip 'loihi3'; did you mean 'loihi"),
         (lambda: deploy.fit(single(ones(1, 1)), "cmos45"), "the card of cmos45 has no limits; .*: loihi1, loihi2"),

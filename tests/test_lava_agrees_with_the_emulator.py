@@ -64,6 +64,11 @@ def test_a_difference_is_seen(monkeypatch) -> None:
 def test_what_lava_cannot_run_is_refused() -> None:
     with pytest.raises(InputError, match=r"the chip got .* and needs a tensor \[T, B, 3\]"):
         lava.run(small(), torch.zeros(5, 1, 4))
+    for call in (lava.run, lava.record, lava.check):
+        with pytest.raises(
+            InputError, match=r"Lava runs networks in the chip's integers, and files of th.*, not Linear"
+        ):
+            call(torch.nn.Linear(3, 2), torch.zeros(5, 1, 3))
     with pytest.raises(InputError, match=r"inputs up to 8,000,000 times the weights of connection 'c' sum up to more"):
         lava.run(small(graded=True, bits=8), 8_000_000 * torch.ones(5, 1, 3, dtype=torch.int64))
     chip = small()

@@ -265,6 +265,7 @@ def test_a_report_is_a_line_and_plain_data():
     ("call", "message"),
     [
         (lambda: deploy.neurobench(snnkit.Network(IF()), torch.ones(2, 1, 3)), "the network has no weights to count"),
+        (lambda: deploy.neurobench(3, torch.ones(2, 1, 3)), "neurobench takes a snnkit.Network, .*, not int"),
         (lambda: deploy.neurobench(nn.Linear(3, 2), torch.ones(2, 3)), r"neurobench got shape \[2, 3\] and needs"),
     ],
 )

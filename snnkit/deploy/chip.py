@@ -119,6 +119,8 @@ def read(name: str | Path) -> Chip:
         >>> read("cmos45").costs["fp32"]["accumulate"].value
         0.9
     """
+    if not isinstance(name, str | Path):
+        raise InputError(f"a chip is a name such as 'loihi2', or the path of a spec.toml, not {name!r:.80}")
     if isinstance(name, Path) or name.endswith(".toml"):
         return _chip(cards.parse(Path(name)), str(name))
     if name not in names():

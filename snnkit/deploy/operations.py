@@ -83,6 +83,7 @@ def count(net: nn.Module, x: Tensor) -> tuple[LayerOperations, ...]:
     Raises:
         InputError: for input that is not a sequence, or a layer whose operations are unknown.
     """
+    check_net(net, "energy")
     check_sequence(x, "energy")
     return _walk(net, _Signal(x, _whole(x)))
 
@@ -92,10 +93,17 @@ def count_ann(model: nn.Module, x: Tensor) -> tuple[LayerOperations, ...]:
     if not isinstance(x, Tensor) or x.ndim < 2 or not x.is_floating_point() or x.numel() == 0:
         came = f"{x.dtype} {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"energy_ann got {came}; a floating tensor [B, features…] with samples is needed")
+    check_net(model, "energy_ann")
     for module in model.modules():
         if stateful(module):
             raise InputError(f"energy_ann got a {type(module).__name__}; for spiking networks use energy(net, x)")
     return _walk(model, _Signal(x.unsqueeze(0), None))
+
+
+def check_net(net: object, what: str) -> None:
+    """Raise InputError for anything but a module."""
+    if not isinstance(net, nn.Module):
+        raise InputError(f"{what} takes a snnkit.Network, or one in the chip's integers, not {type(net).__name__}")
 
 
 def _walk(net: nn.Module, signal: _Signal) -> tuple[LayerOperations, ...]:

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from snnkit.deploy.capacity import connection_ranges
 from snnkit.deploy.integer import INPUT, Conv, IntegerNetwork
 from snnkit.deploy.integer_operations import integer_fan_out
-from snnkit.deploy.operations import layers_of
+from snnkit.deploy.operations import check_net, layers_of
 from snnkit.errors import InputError
 from snnkit.spiking import Spiking, check_sequence
 from snnkit.synapse import Delayed, Recurrent, fold
@@ -109,6 +109,7 @@ def neurobench(net: nn.Module | IntegerNetwork, x: Tensor) -> NeuroBenchReport:
         counts = _run_integers(net, x)
         footprint, zeros, weights = _integers(net)
     else:
+        check_net(net, "neurobench")
         check_sequence(x, "neurobench")
         counts = _run(net, x)
         stored = [*net.parameters(), *net.buffers()]

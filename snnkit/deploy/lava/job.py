@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from snnkit.deploy.lava.environment import interpreter, worker_folder
-from snnkit.errors import BackendError
+from snnkit.errors import BackendError, InputError
 
 _POLL = 0.01
 _GRACE = 3.0
@@ -38,7 +38,10 @@ def answers(
     Raises:
         BackendError: the worker failed, died, or took too long.
         MissingPackageError: there is no Lava environment.
+        InputError: a timeout that is no number of seconds.
     """
+    if not isinstance(timeout, int | float) or not timeout > 0:
+        raise InputError(f"timeout is {timeout!r:.80}; seconds are needed, such as timeout=600")
     python, token = interpreter(), secrets.token_hex(4)
     with tempfile.TemporaryDirectory(prefix="snnkit-lava-") as name:
         folder = Path(name)

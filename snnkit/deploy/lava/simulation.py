@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from snnkit.deploy import store
-from snnkit.deploy.emulator.inputs import check_input, check_names
+from snnkit.deploy.emulator.inputs import check_input, check_names, check_plain
 from snnkit.deploy.integer import IntegerNetwork, State
 from snnkit.deploy.lava import fitness
 from snnkit.deploy.lava.job import answers
@@ -46,7 +46,7 @@ def run(
     Example:
         >>> spikes, state = snnkit.deploy.lava.run(chip, x)
     """
-    network = chip if isinstance(chip, IntegerNetwork) else store.load(chip)
+    network = integers(chip)
     if hardware:
         return _on_loihi(network, x, timeout=timeout), {}
     traces, state = simulate(network, x, [network.output.name], timeout=timeout)
@@ -65,10 +65,22 @@ def record(
     Returns:
         Name to sequence [T, B, features…].
     """
-    network = chip if isinstance(chip, IntegerNetwork) else store.load(chip)
+    network = integers(chip)
     if names is None:
         names = [f"{population.name}{part}" for population in network.populations for part in ("", ".u", ".v")]
     return simulate(network, x, names, timeout=timeout)[0]
+
+
+def integers(chip: IntegerNetwork | str | Path) -> IntegerNetwork:
+    """Return an integer network as it is, or that of a file; raises InputError for anything else."""
+    if isinstance(chip, IntegerNetwork):
+        return chip
+    if not isinstance(chip, str | Path):
+        raise InputError(
+            f"Lava runs networks in the chip's integers, and files of them, not {type(chip).__name__}; type chip = "
+            "snnkit.deploy.quantise(net, target='loihi2', calibration=x)"
+        )
+    return store.load(chip)
 
 
 def simulate(
@@ -134,6 +146,9 @@ def run_netx(
     job = {"kind": "netx", "network": "chip.net", "options": options}
     if not isinstance(x, Tensor) or x.ndim < 3 or 0 in x.shape:
         raise InputError("NetX needs a tensor [T, B, features…] of spikes")
+    check_plain(x, "the input of NetX")
+    if bool(((x != 0) & (x != 1)).any()):
+        raise InputError("NetX needs spikes, 0 and 1, and the input holds other numbers; encode it")
     content = container.read_file(path)
     with answers(job, lambda copy: copy.write_bytes(content), by_sample(x), timeout=timeout) as folder:
         spikes = np.load(folder / "trace output.npy")
@@ -142,7 +157,7 @@ def run_netx(
 
 def by_sample(x: Tensor) -> np.ndarray:
     """Return an input [T, B, features…] as [B, T, features], int32."""
-    return np.ascontiguousarray(x.flatten(2).transpose(0, 1).cpu().numpy().astype(np.int32))
+    return np.ascontiguousarray(x.detach().flatten(2).transpose(0, 1).cpu().numpy().astype(np.int32))
 
 
 def _traces(chip: IntegerNetwork, folder: Path, names: Sequence[str]) -> dict[str, Tensor]:

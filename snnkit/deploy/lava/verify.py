@@ -8,10 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from snnkit.deploy import store
 from snnkit.deploy.integer import IntegerNetwork
 from snnkit.deploy.lava.environment import interpreter
-from snnkit.deploy.lava.simulation import TIMEOUT, simulate
+from snnkit.deploy.lava.simulation import TIMEOUT, integers, simulate
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def check(chip: IntegerNetwork | str | Path, x: Tensor, *, timeout: float = TIME
     Example:
         >>> print(snnkit.deploy.lava.check(chip, x))
     """
-    network = chip if isinstance(chip, IntegerNetwork) else store.load(chip)
+    network = integers(chip)
     names = [population.name for population in network.populations]
     interpreter()
     start = time.perf_counter()
