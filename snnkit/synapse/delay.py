@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,6 @@ from snnkit.errors import InputError, nearest
 from snnkit.spiking import check_lengths, check_sequence
 from snnkit.synapse.delayed import Problem, delayed, methods
 from snnkit.synapse.taps import KERNELS, Taps, integer, sigma_at
-
-if TYPE_CHECKING:
-    from snnkit.synapse.delayed.line import Line
 
 KINDS = ("synaptic", "axonal", "dendritic")
 """What has a delay of its own: every synapse, every input, or every output."""
@@ -143,7 +140,8 @@ class Delayed(nn.Module):
         if state is not None:
             x = torch.cat([self._check_state(x, state).transpose(0, 1), x])
         past = 0 if state is None else self.max_delay
-        y = self._connect(functional.pad(x, (0, 0) * (x.ndim - 1) + (0, self.tail)), past)
+        followed = functional.pad(x, (0, 0) * (x.ndim - 1) + (0, self.tail)) if self.tail else x
+        y = self._connect(followed, past)
         if self.bias is not None:
             y = y + self.bias.to(y.dtype).view(-1, *[1] * self.axes)
         if lengths is not None:
@@ -250,9 +248,9 @@ class Delayed(nn.Module):
 
     def _history(self, x: Tensor, past: int, lengths: Tensor | None) -> Tensor:
         missing = max(0, self.max_delay + (int(lengths.max()) if lengths is not None else 0) - len(x))
-        x = functional.pad(x, (0, 0) * (x.ndim - 1) + (missing, 0))
+        x = functional.pad(x, (0, 0) * (x.ndim - 1) + (missing, 0)) if missing else x
         if lengths is None:
-            return x[len(x) - self.max_delay :].transpose(0, 1)
+            return x[len(x) - self.max_delay :].transpose(0, 1).clone()
         first = past + missing + lengths.to(x.device) - self.max_delay
         steps = first + torch.arange(self.max_delay, device=x.device).view(-1, 1)
         return x[steps, torch.arange(x.shape[1], device=x.device)].transpose(0, 1)
@@ -338,16 +336,6 @@ class DelayLinear(Delayed):
     def fan_out(self, shape: Sequence[int]) -> Tensor:
         """Return the synapses that a spike of each input reaches, in the shape of one input [n_inputs]."""
         return torch.full(tuple(shape), float(self.weight.shape[0] * self.taps))
-
-    @torch.no_grad()
-    def line(self, like: Tensor) -> Line:
-        """Return the layer, without bias and gradient, for one step after the other of inputs like [B, n_inputs]."""
-        from snnkit.synapse.delayed.line import Line
-
-        coefs, lags = self.problem(like.unsqueeze(0)).coefs()
-        # Copies, so that what runs backward later is what ran forward.
-        before, after = (None if matrix is None else matrix.clone() for matrix in self._matrices())
-        return Line(coefs, lags, self.max_delay, before, after)
 
     def _rows(self, x: Tensor) -> tuple[Tensor, Any]:
         return x, lambda y: y

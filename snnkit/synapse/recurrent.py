@@ -161,9 +161,15 @@ def _dense(connection: nn.Linear, x: Tensor, state: dict[str, Any]) -> recurrenc
 
 def _delayed(connection: DelayLinear, x: Tensor, state: dict[str, Any]) -> recurrence.Feedback:
     """Return a connection with delays and the past that it has in a state, for inputs like x."""
-    line, batch = connection.line(x[0]), x.shape[1]
-    history, bias = connection._check_state(x, state["connection"]), connection.bias
-    shift = 0 if bias is None else bias
+    from snnkit.synapse.delayed.line import Line
+
+    with torch.no_grad():
+        coefs, lags = connection.problem(x[:1]).coefs()
+        # Copies, so that what runs backward later is what ran forward.
+        matrices = [None if matrix is None else matrix.clone() for matrix in connection._matrices()]
+    line, batch = Line(coefs, lags, connection.max_delay, *matrices), x.shape[1]
+    history = connection._check_state(x, state["connection"])
+    shift = 0 if connection.bias is None else connection.bias
 
     def forward(steps: int) -> recurrence.Step:
         hear = line.run(steps, batch, history)
