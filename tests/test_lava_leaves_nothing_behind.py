@@ -20,6 +20,7 @@ import torch
 import snnkit
 from snnkit.deploy import Connection, Dense, IntegerNetwork, Population, draw, lava, store
 from snnkit.deploy.lava import job
+from snnkit.deploy.lava.environment import worker_folder
 from snnkit.errors import BackendError
 
 pytestmark = pytest.mark.lava
@@ -191,6 +192,31 @@ def test_ctrl_c_in_the_parent(started) -> None:
     assert said == "interrupted 0\n" and program.returncode == 0
     for job_token in (token, second):
         assert processes(job_token) == [] and segments(job_token) == []
+
+
+LEAVING = """
+import sys, threading, time
+from pathlib import Path
+sys.path.insert(0, {worker!r})
+from snnkit_lava_worker import main
+from snnkit_lava_worker.job import Job
+
+job = Job(Path({folder!r}), "network", "chip.h5", "x.npy", "of this test")
+begun = threading.Event()
+object.__setattr__(job, "fail", lambda reason: (begun.set(), time.sleep(0.3)))
+threading.Thread(target=main.leave, args=(job, 1), kwargs={{"why": "a model failed"}}).start()
+begun.wait()
+main.end_with_parent(job)
+"""
+
+
+def test_a_parent_that_dies_while_the_worker_leaves(tmp_path) -> None:
+    folder = tmp_path / "job"
+    folder.mkdir()
+    script = LEAVING.format(worker=str(worker_folder()), folder=str(folder))
+    done = subprocess.run([sys.executable, "-c", script], input=b"", timeout=60, check=False)
+    assert done.returncode == 1
+    assert not folder.exists()
 
 
 def test_a_parent_that_is_killed(started) -> None:

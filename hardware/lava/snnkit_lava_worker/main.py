@@ -20,6 +20,8 @@ from snnkit_lava_worker.job import Job
 POLL = 0.02
 LEAVING = threading.RLock()
 """Held from the first wish to leave until the end, so that no other thread leaves earlier with half of it done."""
+ORPHANED = threading.Event()
+"""Set when the parent is gone: then nobody takes the job's folder away but this program, whichever thread ends it."""
 
 
 def check() -> int:
@@ -57,7 +59,8 @@ def end_with_parent(job: Job) -> None:
     if sys.stdin is not None and stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
         while os.read(sys.stdin.fileno(), 4096):
             pass
-        leave(job, 1, folder=True)
+        ORPHANED.set()
+        leave(job, 1)
 
 
 def watch(job: Job, stopping: threading.Event) -> None:
@@ -74,14 +77,13 @@ def watch(job: Job, stopping: threading.Event) -> None:
                 )
 
 
-def leave(job: Job, code: int, *, why: str | None = None, folder: bool = False) -> None:
-    """End this program and all that it started at once, with its shared memory.
+def leave(job: Job, code: int, *, why: str | None = None) -> None:
+    """End this program and all that it started at once, with its shared memory, and its folder if it is an orphan.
 
     Args:
         job: what it worked on.
         code: the exit code.
         why: what to write as the reason of a failure.
-        folder: also take the job's folder away.
     """
     if os.getpid() != job.process:
         os._exit(code)
@@ -99,6 +101,6 @@ def leave(job: Job, code: int, *, why: str | None = None, folder: bool = False) 
             os.waitpid(tracker, 0)
     for segment in Path("/dev/shm").glob(f"snnkit_{job.token}_*"):
         segment.unlink(missing_ok=True)
-    if folder:
+    if ORPHANED.is_set():
         shutil.rmtree(job.folder, ignore_errors=True)
     os._exit(code)
