@@ -333,6 +333,16 @@ def test_training_takes_events_with_their_lengths():
         assert history[name] == pytest.approx(by_tensors[name], rel=1e-5)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_torchs_loader_stacks_recordings_of_any_length(workers: int):
+    framed = FramedEvents(recordings(count=7), step=5000)
+    assert len({len(framed[index][0]) for index in range(7)}) > 1
+    batches = list(torch.utils.data.DataLoader(framed, batch_size=4, num_workers=workers))
+    for indices, batch in zip(torch.arange(7).split(4), batches, strict=True):
+        for mine, expected in zip(batch, framed.batch(indices), strict=True):
+            assert torch.equal(mine, expected)
+
+
 def test_padding_changes_nothing_that_is_measured():
     found, net = recordings(count=12), network()
     measured = [snnkit.train.evaluate(net, FramedEvents(found, step=2000), batch_size=size) for size in (1, 5, 12)]
@@ -354,6 +364,35 @@ def test_variation_in_training_is_repeatable():
     assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, later, strict=True))
     x, label, length = FramedEvents(found, step=1000)[1]
     assert x.shape == (int(length), 13) and label == found.labels[1]
+
+
+def test_a_blend_takes_no_steps_that_the_other_sample_does_not_have():
+    lengths, labels = torch.tensor([9, 2, 3, 9]), torch.arange(4)
+    x = torch.zeros(9, 4, 4)
+    for sample, length in enumerate(lengths.tolist()):
+        x[:length, sample, sample] = 1.0
+    for seed in range(20):
+        mixed, targets = augment.blend(x, lengths, labels, classes=4, chance=1.0, generator=generator(seed))
+        assert torch.equal(mixed.sum((0, 2)), lengths.float())
+        torch.testing.assert_close(targets, mixed.sum(0) / lengths[:, None])
+
+
+def test_training_takes_blended_samples_with_their_shares():
+    found = recordings(count=12)
+
+    def blend(x, lengths, labels, g):
+        return augment.blend(x, lengths, labels, classes=3, chance=0.7, generator=g)
+
+    mixed = FramedEvents(found, step=5000, mix=blend)
+    batch = next(iter(Batches(mixed, 12).in_order()))
+    assert batch.target.shape == (12, 3) and ((batch.target > 0).sum(1) > 1).any()
+    assert not torch.equal(batch.inputs, FramedEvents(found, step=5000).batch(torch.arange(12))[0])
+    settings = snnkit.train.TrainSettings(epochs=2, batch_size=5, lr=0.01)
+    first, again = (
+        snnkit.train.fit(network(), mixed, validation=FramedEvents(found, step=5000), settings=settings)["train_loss"]
+        for _ in range(2)
+    )
+    assert first == again
 
 
 def test_signals_are_padded_and_trained_on():

@@ -119,6 +119,8 @@ def blend(
 ) -> tuple[Tensor, Tensor]:
     """Replace a stretch of time of some samples by the same stretch of another sample, and mix their labels (CutMix).
 
+    Where the other sample is over before the stretch is, a sample's own steps stay.
+
     Args:
         x: frames [T, B, …].
         lengths: valid steps of each sample [B]; they stay.
@@ -143,9 +145,10 @@ def blend(
     start, size = _stretches(lengths, int(lengths.max()), chance, generator)
     partner = torch.randperm(batch, generator=generator)
     step = torch.arange(x.shape[0])[:, None]
-    taken = ((step >= start) & (step < start + size)).to(x.device)
-    mixed = torch.where(taken.reshape(*taken.shape, *[1] * (x.ndim - 2)), x[:, partner.to(x.device)], x)
-    share = (size / lengths.cpu())[:, None]
+    taken = (step >= start) & (step < (start + size).minimum(lengths.cpu()[partner]))
+    chosen = taken.reshape(*taken.shape, *[1] * (x.ndim - 2)).to(x.device)
+    mixed = torch.where(chosen, x[:, partner.to(x.device)], x)
+    share = (taken.sum(0) / lengths.cpu())[:, None]
     own = torch.nn.functional.one_hot(labels.cpu(), classes).float()
     return mixed, ((1 - share) * own + share * own[partner]).to(x.device)
 

@@ -20,6 +20,9 @@ Vary = Callable[[Events, torch.Generator], Events]
 VaryFrames = Callable[[Tensor, Tensor, torch.Generator], Tensor]
 """Changes frames [T, B, …] of lengths [B], as `augment.mask_time` does."""
 
+Mix = Callable[[Tensor, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""Changes frames [T, B, …] of lengths [B] and labels [B] together; returns frames and targets, as `augment.blend`."""
+
 
 @dataclass(frozen=True, eq=False)
 class FramedEvents(Dataset):
@@ -33,7 +36,10 @@ class FramedEvents(Dataset):
         steps: T; the longest recording of a batch unless given.
         pool, binning, binary: as `frames` takes them.
         vary: changes the recordings of a batch before they are binned; None leaves them.
-        vary_frames: changes the frames; None leaves them. Give either to training data alone.
+        vary_frames: changes the frames; None leaves them.
+        mix: changes frames and labels together after that, such as
+            `lambda x, lengths, labels, g: augment.blend(x, lengths, labels, classes=20, chance=0.5, generator=g)`;
+            None leaves them. Give these three to training data alone.
     Raises:
         InputError: an unknown binning; the others come from `frames`, with the first batch.
 
@@ -52,6 +58,7 @@ class FramedEvents(Dataset):
     binary: bool = False
     vary: Vary | None = None
     vary_frames: VaryFrames | None = None
+    mix: Mix | None = None
 
     def __post_init__(self) -> None:
         if self.binning not in BINNINGS:
@@ -66,10 +73,14 @@ class FramedEvents(Dataset):
         x, labels, lengths = self.batch(torch.tensor([range(len(self))[index]]))
         return x[0], labels[0], lengths[0]
 
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return some samples, padded to the longest of them, so that torch's DataLoader can stack them."""
+        return list(zip(*self.batch(torch.tensor(indices)), strict=True))
+
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return frames [B, T, …], labels [B] and lengths [B]; variation draws from torch's own state."""
+        """Return frames [B, T, …], labels [B] or targets [B, C], and lengths [B]; draws come from torch's own state."""
         generator = torch.Generator()
-        if self.vary or self.vary_frames:
+        if self.vary or self.vary_frames or self.mix:
             generator.manual_seed(int(torch.randint(2**62, ())))
         settings = {"pool": self.pool, "binning": self.binning, "binary": self.binary}
         varied = None if self.vary is None else self.vary(self.events.select(indices), generator)
@@ -77,6 +88,8 @@ class FramedEvents(Dataset):
         x, lengths = frames(source, chosen, step=self.step, steps=self.steps, **settings)
         x = self.vary_frames(x, lengths, generator) if self.vary_frames else x
         labels = torch.from_numpy(self.events.labels[indices.numpy()])
+        if self.mix is not None:
+            x, labels = self.mix(x, lengths, labels, generator)
         return x.transpose(0, 1), labels, lengths
 
 
@@ -97,6 +110,10 @@ class FramedSignals(Dataset):
         """Return the values [T, channels] of one recording, its label and its length."""
         x, labels, lengths = self.batch(torch.tensor([range(len(self))[index]]))
         return x[0], labels[0], lengths[0]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return some samples, padded to the longest of them, so that torch's DataLoader can stack them."""
+        return list(zip(*self.batch(torch.tensor(indices)), strict=True))
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return values [B, T, channels], labels [B] and lengths [B]."""
