@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snnkit import baseline, convert, data, deploy, files, neuron, report, synapse, train
+    from snnkit import baseline, convert, data, deploy, errors, files, neuron, report, synapse, train
     from snnkit.data import encode
     from snnkit.errors import SnnkitError
     from snnkit.files import load, save
@@ -38,7 +38,7 @@ _HOME = {
     "save": "snnkit.files",
     "surrogate": "snnkit.neuron",
 }
-_PACKAGES = ("baseline", "convert", "data", "deploy", "files", "neuron", "report", "synapse", "train")
+_PACKAGES = ("baseline", "convert", "data", "deploy", "errors", "files", "neuron", "report", "synapse", "train")
 __all__ = [
     "DelayConv1d",
     "DelayConv2d",
@@ -55,6 +55,7 @@ __all__ = [
     "deploy",
     "diagnose",
     "encode",
+    "errors",
     "files",
     "initialise",
     "load",

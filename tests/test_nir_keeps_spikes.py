@@ -273,6 +273,7 @@ def test_batch_normalisation_is_folded(norm: bool, tmp_path: Path) -> None:
         snnkit.Network(
             nn.Sequential(nn.Conv2d(2, 4, 3, bias=norm), normed[0]),
             snnkit.LIF(reset="hard"),
+            nn.Dropout2d(0.5),
             nn.Flatten(),
             nn.Dropout(0.5),
             nn.Linear(64, 5),

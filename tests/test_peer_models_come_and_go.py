@@ -93,8 +93,10 @@ def test_spatial_models_of_spikingjelly_come_and_go() -> None:
         layer.MaxPool2d(2),
         layer.Conv2d(4, 4, 3),
         neuron.IFNode(v_threshold=0.2),
+        layer.Dropout2d(0.3),
         layer.AvgPool2d(2),
         layer.Flatten(),
+        layer.Dropout(0.5),
         layer.Linear(4, 5),
         neuron.IFNode(v_threshold=0.1),
     ).eval()
@@ -102,6 +104,7 @@ def test_spatial_models_of_spikingjelly_come_and_go() -> None:
     net = convert.from_spikingjelly(model, shape=(2, 8, 8))
     same(net, x, run_jelly(model, x))
     assert not net.training and net[2].surrogate == surrogate.atan(3.0)
+    assert [(type(net[k]), net[k].p) for k in (6, 9)] == [(nn.Dropout2d, 0.3), (nn.Dropout, 0.5)]
     again = convert.to_spikingjelly(net, shape=(2, 8, 8))
     assert torch.equal(run_jelly(again, x, "m"), run_jelly(model, x))
     snnkit.files.to_bytes(net)
@@ -292,6 +295,11 @@ def test_spikingjelly_refusals() -> None:
     cuba = neuron.CUBALIFNode(c_decay=1.0, v_decay=0.5)
     refused(come, nn.Sequential(linear, cuba), reason=r"a decay of \[1\.0\] is not in 0\.\.1, 1 excluded")
     refused(come, nn.Sequential(nn.Conv2d(2, 2, 3)), reason=r"give it, such as shape=\(2, 34, 34\)")
+    with pytest.raises(InputError, match=r"layer '0' \(Linear\) does not take inputs of shape \[4\]"):
+        come(nn.Sequential(linear, neuron.IFNode()), shape=(4,))
+    used = nn.Sequential(linear, neuron.LIFNode())
+    used(torch.rand(1, 3))
+    refused(come, used, reason=r"holds state with a gradient, .*functional\.reset_net\(model\) first")
 
     def net(second: nn.Module) -> snnkit.Network:
         return snnkit.Network(nn.Linear(3, 2), second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkit.convert.probe import differing, outputs, probes
-from snnkit.convert.shapes import first_shape, layers
+from snnkit.convert.shapes import after, first_shape, layers
 from snnkit.errors import InputError, SnnkitError
 from snnkit.files.layers import LAYERS
 from snnkit.files.schema import UnfitError
@@ -110,7 +111,10 @@ def agree(title: str, net: Network, theirs: Callable[[Tensor], Tensor], shape: S
     last = neuron_layer(net[-1])
     spiking = last is not None and last.neuron.spiking
     refusals: list[InputError] = []
-    inputs = probes(first_shape(net, shape))
+    start = at = first_shape(net, shape)
+    for name, module in layers(net):
+        at = after(module, at, name)
+    inputs = probes(start)
     for name, x in inputs.items():
         try:
             ours = outputs(net, x)[-1]
@@ -131,6 +135,14 @@ def agree(title: str, net: Network, theirs: Callable[[Tensor], Tensor], shape: S
             )
     if len(refusals) == len(inputs):
         raise refusals[0]
+
+
+def copied(model: nn.Module, reset: str) -> nn.Module:
+    """Return a copy of a model of theirs; raises InputError where its state cannot be copied, with what to type."""
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError:
+        raise InputError(f"the model holds state with a gradient, so it cannot be copied; type {reset} first") from None
 
 
 def scalar(value: Any, name: str) -> float:

@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 """Features of one step of one sample, such as (128,) or (16, 8, 8)."""
 
 _LARGEST = 1 << 28
-_SILENT = (nn.Dropout, nn.Identity)
+_SILENT = (nn.modules.dropout._DropoutNd, nn.Identity)
 
 
 def layers(net: nn.Module, within: str = "") -> Iterator[tuple[str, nn.Module]]:

@@ -27,7 +27,18 @@ from torch import Tensor, nn
 
 from snnkit import neuron as ours
 from snnkit.convert.package import package
-from snnkit.convert.rows import above, agree, below, decay_of, exported, network, same_equations, tau_of, torch_layer
+from snnkit.convert.rows import (
+    above,
+    agree,
+    below,
+    copied,
+    decay_of,
+    exported,
+    network,
+    same_equations,
+    tau_of,
+    torch_layer,
+)
 from snnkit.errors import InputError
 from snnkit.network import Network
 from snnkit.neuron import Neuron, Param, Surrogate, surrogate
@@ -35,6 +46,7 @@ from snnkit.spiking import Spiking
 from snnkit.synapse import Recurrent
 
 _TITLE = "snnTorch"
+_RESET = "snntorch.utils.reset(model)"
 _CELLS = ("Leaky", "Synaptic", "RLeaky")
 
 LATE = Neuron(
@@ -78,7 +90,7 @@ def from_snntorch(
         return [layer]
 
     net = network(_TITLE, model, make)
-    agree(_TITLE, net, lambda x: _run(_copy(model), x), shape)
+    agree(_TITLE, net, lambda x: _run(copied(model, _RESET), x), shape)
     return net
 
 
@@ -106,17 +118,8 @@ def to_snntorch(net: Network, *, shape: Sequence[int] | None = None) -> nn.Seque
         return layer
 
     model = nn.Sequential(*exported(_TITLE, net, make)).train(net.training)
-    agree(_TITLE, net, lambda x: _run(_copy(model), x), shape)
+    agree(_TITLE, net, lambda x: _run(copied(model, _RESET), x), shape)
     return model
-
-
-def _copy(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError:
-        raise InputError(
-            "the model holds state with a gradient, so it cannot be copied; type snntorch.utils.reset(model) first"
-        ) from None
 
 
 def _run(model: nn.Module, x: Tensor) -> Tensor:

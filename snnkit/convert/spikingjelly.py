@@ -3,6 +3,7 @@
 | SpikingJelly                                    | here                                                          |
 |-------------------------------------------------|---------------------------------------------------------------|
 | layer.Linear, Conv1d, Conv2d, BatchNorm, pools  | torch's own                                                   |
+| layer.Dropout, Dropout2d                        | torch's own, whose mask is another in every step; only in     |
 | IFNode                                          | IF                                                            |
 | LIFNode(tau, decay_input)                       | LIF(tau, input_decay=decay_input, v_rest=v_reset or 0)        |
 | ParametricLIFNode, v_reset None or 0            | PLIF(w)                                                       |
@@ -15,7 +16,6 @@ starts at `v_reset`, so does ours where it came from theirs.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from snnkit import neuron as ours
 from snnkit.convert.package import package
-from snnkit.convert.rows import agree, decay_of, exported, network, scalar, started, tau_of, torch_layer
+from snnkit.convert.rows import agree, copied, decay_of, exported, network, scalar, started, tau_of, torch_layer
 from snnkit.errors import InputError
 from snnkit.network import Network
 from snnkit.neuron import Neuron, Surrogate, surrogate
@@ -32,6 +32,7 @@ from snnkit.spiking import Spiking
 
 _TITLE = "SpikingJelly"
 _ROOT = "spikingjelly.activation_based"
+_RESET = f"{_ROOT}.functional.reset_net(model)"
 
 _SURROGATES: Mapping[str, Callable[[Any], Surrogate]] = {
     "ATan": lambda s: surrogate.atan(s.alpha),
@@ -64,13 +65,15 @@ def from_spikingjelly(
     def make(module: nn.Module) -> list[nn.Module]:
         if type(module).__module__.startswith(f"{_ROOT}.neuron"):
             return [_neuron(nodes, module, surrogate)]
+        if type(module).__module__.startswith(f"{_ROOT}.layer") and type(module).__name__ in _DROPOUTS:
+            return [getattr(nn, type(module).__name__)(module.p)]
         layer = torch_layer(module) if type(module).__module__.startswith(("torch.nn.", f"{_ROOT}.layer")) else None
         if layer is None:
             raise InputError(f"{type(module).__name__} has no counterpart; {', '.join(_NODES)} and torch's have one")
         return [layer]
 
     net = network(_TITLE, model, make)
-    agree(_TITLE, net, lambda x: _run(copy.deepcopy(model), x), shape)
+    agree(_TITLE, net, lambda x: _run(copied(model, _RESET), x), shape)
     return net
 
 
@@ -101,11 +104,12 @@ def to_spikingjelly(net: Network, *, shape: Sequence[int] | None = None) -> nn.S
         return layer
 
     model = nn.Sequential(*exported(_TITLE, net, make)).train(net.training)
-    agree(_TITLE, net, lambda x: _run(copy.deepcopy(model), x), shape)
+    agree(_TITLE, net, lambda x: _run(copied(model, _RESET), x), shape)
     return model
 
 
 _LAYERS = ("Linear", "Conv1d", "Conv2d", "BatchNorm1d", "BatchNorm2d", "AvgPool2d", "MaxPool2d", "Flatten")
+_DROPOUTS = ("Dropout", "Dropout2d")
 _NODES = ("IFNode", "LIFNode", "ParametricLIFNode", "QIFNode", "EIFNode", "CUBALIFNode")
 
 
