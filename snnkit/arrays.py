@@ -25,25 +25,39 @@ _LARGE = 1 << 18
 
 _HUGE = 1 << 21
 
+_WORTH = 1 << 24
+"""Bytes from which telling the system that memory is free is worth that its pages are marked again on the next use."""
+
 
 class _Pool:
     """Free memory by size, the oldest let go first where it exceeds its share of the machine."""
 
     def __init__(self) -> None:
         self._free: list[mmap.mmap] = []
+        self._lent: dict[int, tuple[weakref.ref[memoryview], mmap.mmap]] = {}
         # Collecting garbage may give memory back in the middle of taking some.
         self._lock = threading.RLock()
 
-    def take(self, size: int) -> mmap.mmap:
+    def take(self, size: int) -> memoryview:
+        """Return a view of memory that comes back when the last one that holds the view lets go."""
         with self._lock:
             for k, memory in enumerate(self._free):
                 if len(memory) == size:
-                    return self._free.pop(k)
-        return _pages(size)
+                    del self._free[k]
+                    break
+            else:
+                memory = _pages(size)
+            view = memoryview(memory)
+            reference = weakref.ref(view, self._returned)
+            self._lent[id(reference)] = reference, memory
+            return view
 
-    def give(self, memory: mmap.mmap) -> None:
+    def _returned(self, reference: weakref.ref[memoryview]) -> None:
+        self._give(self._lent.pop(id(reference))[1])
+
+    def _give(self, memory: mmap.mmap) -> None:
         # The system may take pages back, without their content, when it runs short.
-        _advise(memory, "MADV_FREE")
+        _advise(memory, "MADV_FREE", _WORTH)
         with self._lock:
             self._free.append(memory)
             while sum(map(len, self._free)) > _limit():
@@ -64,13 +78,13 @@ def _pages(size: int) -> mmap.mmap:
     if not hasattr(mmap, "MAP_PRIVATE"):
         return mmap.mmap(-1, size)
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    _advise(memory, "MADV_HUGEPAGE")
+    _advise(memory, "MADV_HUGEPAGE", _HUGE)
     return memory
 
 
-def _advise(memory: mmap.mmap, advice: str) -> None:
-    """Tell the system how huge pages are used; one that does not know of it goes without."""
-    if len(memory) >= _HUGE and hasattr(mmap, advice):
+def _advise(memory: mmap.mmap, advice: str, least: int) -> None:
+    """Tell the system how memory of a size and above is used; one that does not know of it goes without."""
+    if len(memory) >= least and hasattr(mmap, advice):
         with contextlib.suppress(OSError):
             memory.madvise(getattr(mmap, advice))
 
@@ -93,11 +107,8 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if size < _LARGE:
         return torch.empty(shape, dtype=dtype)
     page = _HUGE if size >= _HUGE else mmap.PAGESIZE
-    memory = _POOL.take(-(-size // page) * page)
-    view = memoryview(memory)
-    # The tensor holds the view, so that the memory returns with the last array on it.
-    weakref.finalize(view, _POOL.give, memory).atexit = False
-    return torch.frombuffer(view, dtype=dtype, count=count).view(shape)
+    # The tensor holds the view.
+    return torch.frombuffer(_POOL.take(-(-size // page) * page), dtype=dtype, count=count).view(shape)
 
 
 def rows(x: Tensor) -> Tensor:

@@ -108,9 +108,8 @@ class Spiking(nn.Module):
         result = {}
         for name, bounds in self.neuron.params.items():
             value = getattr(self, f"param_{name}")
-            free = math.isinf(bounds.low) and math.isinf(bounds.high)
-            learnt = name in self.learn and not free
-            result[name] = bounded(value, bounds.low, bounds.high) if learnt else value
+            kept = name in self.learn and not (math.isinf(bounds.low) and math.isinf(bounds.high))
+            result[name] = bounded(value, bounds.low, bounds.high) if kept else value
         return result
 
     def vectors(self, shape: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
@@ -120,9 +119,8 @@ class Spiking(nn.Module):
 
     def start(self, shape: Sequence[int], like: Tensor) -> State:
         """Return the state before the first step, [B, features…], on the device of `like`."""
-        wide = torch.float64 if like.dtype == torch.float64 else torch.float32
         return {
-            name: torch.full(tuple(shape), value, dtype=wide, device=like.device)
+            name: torch.full(tuple(shape), value, dtype=_wide(like.dtype), device=like.device)
             for name, value in self.neuron.states.items()
         }
 
@@ -143,10 +141,10 @@ class Spiking(nn.Module):
             InputError: wrong rank, type or state; no steps, no samples; NaN or infinity on a CPU.
         """
         check_sequence(x, self.neuron.name)
-        state = self.start(x.shape[1:], x) if state is None else self._check_state(x, state)
+        state = None if state is None else self._check_state(x, state)
         if lengths is None:
-            y, state, _ = self._run(x, state)
-            return y, state
+            y, after, _ = self._run(x, state)
+            return y, self._named(after, x)
         return self._run_lengths(x, state, lengths)
 
     def step(self, x_t: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -157,12 +155,11 @@ class Spiking(nn.Module):
     def trace(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State, State]:
         """Return what `run` returns, and every state after every step [T, B, features…], without gradient."""
         check_sequence(x, self.neuron.name)
-        state = self.start(x.shape[1:], x) if state is None else self._check_state(x, state)
+        state = None if state is None else self._check_state(x, state)
         with torch.no_grad():
             y, after, before_steps = self._run(x, state, every=1)
-            last = torch.stack(list(after.values())).unsqueeze(0)
-            steps = torch.cat([before_steps[1:].view(-1, *last.shape[1:]), last])
-            return y, after, dict(zip(self.neuron.states, steps.unbind(1), strict=True))
+            steps = torch.cat([before_steps[1:], after.unsqueeze(0)]).unflatten(-1, x.shape[1:])
+            return y, self._named(after, x), dict(zip(self.neuron.states, steps.unbind(1), strict=True))
 
     def extra_repr(self) -> str:
         """Return the neuron and what differs between layers, for `print(net)`."""
@@ -170,10 +167,11 @@ class Spiking(nn.Module):
         learn = [f"learn={self.learn}"] if self.learn else []
         return ", ".join([self.neuron.name, *values, *learn, repr(self.surrogate)])
 
-    def _run(self, x: Tensor, state: State, every: int | None = None) -> tuple[Tensor, State, Tensor]:
+    def _run(self, x: Tensor, state: State | None = None, every: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the output, and the states after the last step and at the checkpoints as `backends.run` does."""
         shape = x.shape[1:]
         T, M = x.shape[0], math.prod(shape)
-        stacked = torch.stack([state[name].reshape(M) for name in self.neuron.states])
+        stacked = self._fresh(x, M) if state is None else torch.stack([state[n].reshape(M) for n in self.neuron.states])
         if every is None:
             every = max(1, math.isqrt(T)) if torch.is_grad_enabled() else T
         backend, _ = backends.resolve(self.backend, x.device, x.dtype)
@@ -181,14 +179,27 @@ class Spiking(nn.Module):
         y, after, checkpoints = backends.run(
             self._kernel, x.reshape(T, M), stacked, params, backend=backend, every=every
         )
-        names = self.neuron.states
-        return y.view(x.shape), {n: a.view(shape) for n, a in zip(names, after.unbind(0), strict=True)}, checkpoints
+        return y.view(x.shape), after, checkpoints
 
-    def _run_lengths(self, x: Tensor, state: State, lengths: Tensor) -> tuple[Tensor, State]:
+    def _fresh(self, x: Tensor, neurons: int) -> Tensor:
+        """Return the states before the first step, [S, neurons]."""
+        state = torch.zeros((len(self.neuron.states), neurons), dtype=_wide(x.dtype), device=x.device)
+        for row, value in enumerate(self.neuron.states.values()):
+            if value != 0:
+                state[row] = value
+        return state
+
+    def _named(self, state: Tensor, x: Tensor) -> State:
+        """Return states [S, M] by name, [B, features…]."""
+        return {n: s.view(x.shape[1:]) for n, s in zip(self.neuron.states, state.unbind(0), strict=True)}
+
+    def _run_lengths(self, x: Tensor, state: State | None, lengths: Tensor) -> tuple[Tensor, State]:
         check_lengths(lengths, x)
+        state = self.start(x.shape[1:], x) if state is None else state
         outputs, first = [], 0
         for last in sorted({*lengths.tolist(), len(x)}):
-            y, after, _ = self._run(x[first:last], state)
+            y, stacked, _ = self._run(x[first:last], state)
+            after = self._named(stacked, x)
             going = (lengths >= last).view(-1, *[1] * (x.ndim - 2)).to(x.device)
             state = {name: torch.where(going, after[name], state[name]) for name in state}
             outputs.append(y * going.to(y.dtype))
@@ -199,7 +210,7 @@ class Spiking(nn.Module):
         if not isinstance(state, Mapping) or set(state) != set(self.neuron.states):
             came = sorted(state) if isinstance(state, Mapping) else type(state).__name__
             raise InputError(f"the state of {self.neuron.name} is a dict of {sorted(self.neuron.states)}, not {came}")
-        wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+        wide = _wide(x.dtype)
         for name, value in state.items():
             if not isinstance(value, Tensor):
                 raise InputError(f"state {name!r} is a tensor {list(x.shape[1:])}, not {value!r:.60}")
@@ -301,6 +312,11 @@ def _flat(value: Tensor, name: str, shape: Sequence[int]) -> Tensor:
         raise InputError(
             f"parameter {name!r} of shape {list(value.shape)} does not fit neurons of shape {list(shape[1:])}"
         ) from None
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the type of the states for inputs of a type."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _brief(tensor: Tensor) -> str:

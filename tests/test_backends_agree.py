@@ -79,7 +79,8 @@ def test_a_neuron_of_a_user_joins_the_suite(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["LIF(soft,input_decay)", "ALIF(hard)", "ILIF(soft)"])
-def test_neither_blocks_nor_scratch_memory_before_its_first_write_matter(label: str) -> None:
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "rows"])
+def test_neither_blocks_nor_scratch_memory_before_its_first_write_matter(label: str, shared: bool) -> None:
     case = next(case for case in CASES if case.label.startswith(label))
     kernel = Kernel(case.neuron, case.surrogate, case.detach_reset)
     wanted = (True,) * len(case.neuron.params)
@@ -87,7 +88,8 @@ def test_neither_blocks_nor_scratch_memory_before_its_first_write_matter(label: 
     for fill, block in (("np.empty(", cpu_source.BLOCK), ("np.nan + np.zeros(", 32)):
         run = []
         for flags in (None, wanted):
-            text = cpu_source.source(kernel, "float32", flags).replace("np.empty(", fill).replace("cache=True, ", "")
+            text = cpu_source.source(kernel, wanted=flags, shared=shared)
+            text = text.replace("np.empty(", fill).replace("cache=True, ", "")
             text = text.replace("np.nan + ", "real(np.nan) + ")
             text = text.replace(f"BLOCK = {cpu_source.BLOCK}", f"BLOCK = {block}")
             scope: dict = {"__name__": "generated"}

@@ -93,7 +93,7 @@ def _source(found: Neuron, kernel: str, backward: bool) -> str:
     if kernel == "cpu":
         from snnkit.codegen.cpu_source import source
 
-        return source(text, "float32", wanted)
+        return source(text, "float32", wanted=wanted, shared=True)
     from snnkit.codegen import c_source
 
     return c_source.source(text, "float32", wanted=wanted)

@@ -295,10 +295,10 @@ def _forward(step: Step) -> dict[str, str]:
 
 
 def _backward(step: Step, adjoint: Adjoint, deep: bool) -> dict[str, str]:
-    scalars, part = schedule.reverse(adjoint)
-    again = schedule.replay(step, adjoint)
+    plan = schedule.backward(step, adjoint)
+    part, again = plan.reverse, plan.replay
     load = [*_params(step, again.once, again.body, part.once, part.body), *C.lines(again.once)]
-    load += [*C.lines(scalars), *C.lines(part.once)]
+    load += [*C.lines(plan.scalars), *C.lines(part.once)]
     load += [f"float {name} = grad_after[{k} * M + m];" for k, name in enumerate(adjoint.grad_after)]
     load += [f"float total_{k} = 0.0f;" for k in range(len(adjoint.grad_params))]
     keep = [f"grad_start[{k} * M + m] = {name};" for k, name in enumerate(adjoint.grad_after)]
@@ -306,23 +306,23 @@ def _backward(step: Step, adjoint: Adjoint, deep: bool) -> dict[str, str]:
     return {
         "parameters": _parameters(step, adjoint),
         "load": _indent(load, 8),
-        "walk": _indent(_walk(step, adjoint, (again.body, part.body), deep), 8),
+        "walk": _indent(_walk(step, adjoint, plan, deep), 8),
         "keep": _indent(keep, 8),
     }
 
 
-def _walk(step: Step, adjoint: Adjoint, bodies: tuple[Sequence[Assign], Sequence[Assign]], deep: bool) -> list[str]:
+def _walk(step: Step, adjoint: Adjoint, plan: schedule.Backward, deep: bool) -> list[str]:
     """Return the loops over time of the backward kernel."""
-    again, reverse = bodies
-    kept, states = len(adjoint.before), len(step.before)
+    again, reverse = plan.replay.body, plan.reverse.body
+    kept, states = len(plan.kept), len(step.before)
     trace = [f"trace[(t - start) * {kept} + {k}]" for k in range(kept)]
-    fetch = [f"const float {name} = {place};" for name, place in zip(adjoint.before, trace, strict=True)]
+    fetch = [f"const float {name} = {place};" for name, place in zip(plan.kept, trace, strict=True)]
     back = _march([*fetch, *_reverse(adjoint, reverse)], _inputs(reverse, adjoint), _EARLIER)
-    if not adjoint.before:
+    if not kept:
         return _WITHOUT_STATES.substitute(reverse=_indent(back, 0)).split("\n")
-    store = [f"{place} = {name};" for name, place in zip(adjoint.before, trace, strict=True)]
+    store = [f"{place} = {name};" for name, place in zip(plan.kept, trace, strict=True)]
     forth = [*C.lines(again), *_update(step)]
-    replay = _march([*store, *forth], _inputs(again), _LATER)
+    replay = _march([*C.lines(again), *store, *_update(step)], _inputs(again), _LATER)
     restore = [f"float {name} = checkpoints[(piece * {states} + {k}) * M + m];" for k, name in enumerate(step.before)]
     if not deep:
         places = {"restore": _indent(restore, 8), "replay": _indent(replay, 8), "reverse": _indent(back, 4)}

@@ -23,6 +23,8 @@ from snnkit.threads import split
 _SMALL = 1 << 15
 """Neuron-steps below which one thread is faster than several."""
 
+_HALF = (torch.float16, torch.bfloat16)
+
 _CHUNK = 1 << 20
 """Neuron-steps of half precision that are widened at a time."""
 
@@ -42,19 +44,28 @@ def forward(
         Output [T, M] as `x`, states after the last step [S, M], checkpoints [ceil(T / every), S, M].
     """
     T, M = x.shape
-    function = compiled(kernel, precision(state), None)
+    real = precision(state)
+    run = functools.partial(_forward, compiled(kernel, real, None, shared(params, M)), numbers(params, real), every)
     y = empty((T, M), x.dtype)
     checkpoints = empty((-(-T // every), len(state), M), state.dtype)
-    vectors = numbers(params, precision(state))
-    for first, last in _chunks(x, every):
-        x_rows, y_rows = _wide(rows(x[first:last])), _wide_like(y[first:last])
-        after = empty(state.shape, state.dtype)
-        a = [a.numpy() for a in (x_rows, state, y_rows, after, checkpoints[first // every : -(-last // every)])]
-        share(functools.partial(function, a[0], a[1], vectors, *a[2:], every), last - first, M)
-        if y_rows.dtype != y.dtype:
-            y[first:last] = y_rows
-        state = after
+    if x.dtype not in _HALF:
+        return y, run(rows(x), state, y, checkpoints), checkpoints
+    for steps, stretches in _pieces(T, M, every):
+        out = torch.empty(y[steps].shape)
+        state = run(rows(x[steps]).float(), state, out, checkpoints[stretches])
+        y[steps] = out
     return y, state, checkpoints
+
+
+def _forward(
+    function: Callable[..., None], vectors: tuple[Any, ...], every: int, x: Tensor, state: Tensor, *outputs: Tensor
+) -> Tensor:
+    """Run a kernel over inputs in its own precision, write output and checkpoints, and return the last states."""
+    y, checkpoints = (tensor.numpy() for tensor in outputs)
+    after = empty(state.shape, state.dtype)
+    arrays = x.numpy(), state.numpy(), vectors, y, after.numpy(), checkpoints, every
+    share(functools.partial(function, *arrays), *y.shape)
+    return after
 
 
 def backward(
@@ -77,23 +88,36 @@ def backward(
     """
     T, M = x.shape
     real = precision(checkpoints)
-    function = compiled(kernel, real, wanted)
+    surrogate = np.array(list(kernel.surrogate.params.values()) or [0.0], dtype=real)
+    fixed = compiled(kernel, real, wanted, shared(params, M)), numbers(params, real), surrogate, every
     grad_y, grad_state = grads
     grad_x = empty((T, M), x.dtype)
-    grad_params = torch.zeros((sum(wanted), M), dtype=checkpoints.dtype)
-    vectors = numbers(params, real)
-    surrogate = np.array(list(kernel.surrogate.params.values()) or [0.0], dtype=real)
-    grad_state = grad_state.contiguous()
-    for first, last in reversed(_chunks(x, every)):
-        pieces = (_wide(rows(x[first:last])), checkpoints[first // every : -(-last // every)])
-        g_rows, out = _wide(rows(grad_y[first:last])), _wide_like(grad_x[first:last])
-        before = empty(grad_state.shape, grad_state.dtype)
-        a = [piece.numpy() for piece in (*pieces, g_rows, grad_state, out, before, grad_params)]
-        share(functools.partial(function, a[0], a[1], vectors, surrogate, *a[2:], every), last - first, M)
-        if out.dtype != grad_x.dtype:
-            grad_x[first:last] = out
-        grad_state = before
-    return grad_x, grad_state, grad_params
+    totals = torch.zeros((sum(wanted), M), dtype=checkpoints.dtype)
+    run = functools.partial(_backward, *fixed, totals)
+    if x.dtype not in _HALF:
+        return grad_x, run(rows(x), checkpoints, rows(grad_y), grad_state, grad_x), totals
+    for steps, stretches in reversed(_pieces(T, M, every)):
+        out = torch.empty(grad_x[steps].shape)
+        x_rows, g_rows = rows(x[steps]).float(), rows(grad_y[steps]).float()
+        grad_state = run(x_rows, checkpoints[stretches], g_rows, grad_state, out)
+        grad_x[steps] = out
+    return grad_x, grad_state, totals
+
+
+def _backward(
+    function: Callable[..., None],
+    vectors: tuple[Any, ...],
+    surrogate: np.ndarray,
+    every: int,
+    totals: Tensor,
+    *tensors: Tensor,
+) -> Tensor:
+    """Run a kernel backward in its own precision, write the input's gradient, and return the first states'."""
+    x, checkpoints, grad_y, grad_after, grad_x = (tensor.contiguous().numpy() for tensor in tensors)
+    before = empty(grad_after.shape, totals.dtype)
+    arrays = x, checkpoints, vectors, surrogate, grad_y, grad_after, grad_x, before.numpy(), totals.numpy(), every
+    share(functools.partial(function, *arrays), *grad_x.shape)
+    return before
 
 
 def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -102,7 +126,7 @@ def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tu
     It takes input [M] and states [S, M], float32, and returns output and states of the same shapes; `params` are as in
     `forward`.
     """
-    function = compiled(kernel, "float32", None)
+    function = compiled(kernel, "float32", None, all(len(p) == 1 for p in params))
     vectors = numbers([p.float() for p in params], "float32")
 
     def step(x: Any, state: Any) -> tuple[Any, Any]:
@@ -114,14 +138,16 @@ def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tu
 
 
 @functools.cache
-def compiled(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None) -> Callable[..., None]:
+def compiled(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None, shared: bool = False) -> Callable[..., None]:
+    """Return the function of a kernel; arguments as in `cpu_source.source`."""
     import numba
 
     direction = "forward" if wanted is None else "backward"
-    facts = [fingerprint(), numba.__version__, kernel.neuron.digest, real, str(wanted)]
+    facts = [fingerprint(), numba.__version__, kernel.neuron.digest, real, str(wanted), str(shared)]
     if wanted is not None:
         facts += [kernel.surrogate.digest, str(kernel.detach_reset)]
-    module = cache.load(f"{kernel.neuron.name}_{direction}", repr(facts), lambda: source(kernel, real, wanted))
+    text = functools.partial(source, kernel, real, wanted=wanted, shared=shared)
+    module = cache.load(f"{kernel.neuron.name}_{direction}", repr(facts), text)
     return getattr(module, direction)
 
 
@@ -129,26 +155,20 @@ def precision(tensor: Tensor) -> str:
     return "float64" if tensor.dtype == torch.float64 else "float32"
 
 
+def shared(params: Sequence[Tensor], neurons: int) -> bool:
+    """Return whether every parameter is one number for all of several neurons."""
+    return neurons > 1 and all(len(p) == 1 for p in params)
+
+
 def numbers(params: Sequence[Tensor], real: str) -> tuple[Any, ...]:
     plain = [p.detach() if p.requires_grad else p for p in params]
     return tuple(p.contiguous().numpy() for p in plain) or (np.zeros(1, dtype=real),)
 
 
-def _chunks(x: Tensor, every: int) -> list[tuple[int, int]]:
-    """Split time where half precision has to be widened, at checkpoints; else one piece."""
-    T, M = x.shape
-    if x.dtype not in (torch.float16, torch.bfloat16):
-        return [(0, T)]
-    steps = max(1, _CHUNK // max(1, M * every)) * every
-    return [(first, min(T, first + steps)) for first in range(0, T, steps)]
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _wide_like(x: Tensor) -> Tensor:
-    return torch.empty(x.shape, dtype=torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x
+def _pieces(T: int, M: int, every: int) -> list[tuple[slice, slice]]:
+    """Return pieces of time for half precision, which has to be widened: their steps, and their checkpoints."""
+    count = max(1, _CHUNK // max(1, M * every))
+    return [(slice(k * every, (k + count) * every), slice(k, k + count)) for k in range(0, -(-T // every), count)]
 
 
 def share(run: Callable[[int, int], None], T: int, M: int) -> None:

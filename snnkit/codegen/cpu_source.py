@@ -38,6 +38,7 @@ _FORWARD = """def forward(inputs, state, params, outputs, after, checkpoints, ev
     w = np.empty({rows} * BLOCK, real)
     T = outputs.shape[0]
     x_step = 1 if inputs.shape[0] == T else 0
+{constants}
     for start in range(low, high, BLOCK):
         width = min(BLOCK, high - start)
         for n in range(width):
@@ -112,13 +113,20 @@ class _Rows:
         return [*self.fetch(once), *PYTHON.lines(once), *(f"{self(line.target)} = {line.target}" for line in once)]
 
 
-def source(kernel: Kernel, real: str = "float32", wanted: tuple[bool, ...] | None = None) -> str:
+def source(
+    kernel: Kernel,
+    real: str = "float32",
+    *,
+    wanted: tuple[bool, ...] | None = None,
+    shared: bool = False,
+) -> str:
     """Return the generated Python source: the forward kernel, or with `wanted` the backward one.
 
     Args:
         kernel: what to generate for.
         real: `float32` or `float64`, the type of the arithmetic.
         wanted: which parameters the backward kernel makes a gradient for.
+        shared: whether every parameter is one number for all neurons, which needs no row of its own.
     """
     step = kernel.step
     title = f"{kernel.neuron.name}, forward"
@@ -128,35 +136,36 @@ def source(kernel: Kernel, real: str = "float32", wanted: tuple[bool, ...] | Non
         signature = "matrix, cube, parameters, vector, matrix, matrix, matrix, matrix, matrix, index, index, index"
     count = max(1, len(step.params))
     head = _HEADER.format(title=title, real=real, block=BLOCK, count=count, signature=signature)
-    return head + (_forward(step) if wanted is None else _backward(step, kernel.adjoint(wanted)))
+    return head + (_forward(step, shared) if wanted is None else _backward(step, kernel.adjoint(wanted), shared))
 
 
-def _forward(step: Step) -> str:
+def _forward(step: Step, shared: bool) -> str:
     part = schedule.forward(step)
-    params = [name for name in step.params if name in used(part.once, part.body)]
-    row = _Rows(step.before, params, (line.target for line in part.once))
+    constants, params, once = _fixed(step, part.once, part.body, shared=shared)
+    row = _Rows(step.before, params, (line.target for line in once))
     load = [f"{row(name)} = state[{k}, start + n]" for k, name in enumerate(step.before)]
     return _FORWARD.format(
         rows=len(row.index),
-        load=_indent([*load, *_load_params(step, params, row), *row.compute(part.once)], 12),
+        constants=_indent(constants, 4),
+        load=_indent([*load, *_load_params(step, params, row), *row.compute(once)], 12),
         save=_indent([f"checkpoints[t // every, {k}, start + n] = {row(n)}" for k, n in enumerate(step.before)], 20),
         work=_indent([*_advance(step, part.body, row), f"y_t[n] = {step.output}"], 16),
         keep=_indent([f"after[{k}, start + n] = {row(name)}" for k, name in enumerate(step.before)], 12),
     )
 
 
-def _backward(step: Step, adjoint: Adjoint) -> str:
-    scalars, part = schedule.reverse(adjoint)
-    again = schedule.replay(step, adjoint)
-    params = [name for name in step.params if name in used(part.once, part.body, again.once, again.body)]
-    fixed = (line.target for line in (*again.once, *part.once))
-    row = _Rows(step.before if adjoint.before else (), params, fixed, adjoint.grad_after, adjoint.grad_params)
-    load = [*_load_params(step, params, row), *row.compute(again.once), *row.compute(part.once)]
+def _backward(step: Step, adjoint: Adjoint, shared: bool) -> str:
+    plan = schedule.backward(step, adjoint)
+    every_once = (*plan.replay.once, *plan.reverse.once)
+    constants, params, once = _fixed(step, every_once, (*plan.replay.body, *plan.reverse.body), shared=shared)
+    fixed = (line.target for line in once)
+    row = _Rows(step.before if plan.kept else (), params, fixed, adjoint.grad_after, adjoint.grad_params)
+    load = [*_load_params(step, params, row), *row.compute(once)]
     load += [f"{row(name)} = grad_after[{k}, start + n]" for k, name in enumerate(adjoint.grad_after)]
     load += [f"{row(name)} = real(0.0)" for name in adjoint.grad_params]
     keep = [f"grad_start[{k}, start + n] = {row(name)}" for k, name in enumerate(adjoint.grad_after)]
     keep += [f"grad_totals[{k}, start + n] += {row(name)}" for k, name in enumerate(adjoint.grad_params)]
-    kept = len(adjoint.before)
+    kept = len(plan.kept)
     slices = [
         f"trace_{k} = trace[({kept} * (t - first) + {k}) * BLOCK : ({kept} * (t - first) + {k + 1}) * BLOCK]"
         for k in range(kept)
@@ -165,13 +174,23 @@ def _backward(step: Step, adjoint: Adjoint) -> str:
     return _BACKWARD.format(
         rows=len(row.index),
         kept=max(1, kept),
-        constants=_indent([*surrogate, *PYTHON.lines(scalars)], 4),
+        constants=_indent([*surrogate, *PYTHON.lines(plan.scalars), *constants], 4),
         load=_indent(load, 12),
-        replay=_indent(_replay(step, adjoint, again.body, row, slices), 12),
+        replay=_indent(_replay(step, plan, row, slices), 12),
         slices=_indent(slices, 16),
-        work=_indent(_reverse(adjoint, part.body, row), 20),
+        work=_indent(_reverse(adjoint, plan, row), 20),
         keep=_indent(keep, 12),
     )
+
+
+def _fixed(
+    step: Step, once: Sequence[Assign], body: Sequence[Assign], *, shared: bool
+) -> tuple[list[str], list[str], Sequence[Assign]]:
+    """Place what does not change over time: lines for all neurons; the parameters, and what to compute, for each."""
+    params = [name for name in step.params if name in used(once, body)]
+    if not shared:
+        return [], params, once
+    return [f"{name} = params[{step.params.index(name)}][0]" for name in params] + PYTHON.lines(once), [], ()
 
 
 def _advance(step: Step, body: Sequence[Assign], row: _Rows) -> list[str]:
@@ -180,10 +199,11 @@ def _advance(step: Step, body: Sequence[Assign], row: _Rows) -> list[str]:
     return lines + [f"{row(name)} = {after}" for name, after in zip(step.before, step.after, strict=True)]
 
 
-def _reverse(adjoint: Adjoint, body: Sequence[Assign], row: _Rows) -> list[str]:
+def _reverse(adjoint: Adjoint, plan: schedule.Backward, row: _Rows) -> list[str]:
     """Return the lines of one backward step of one neuron."""
-    lines = row.fetch(body, skip=adjoint.before)
-    lines += [f"{name} = trace_{k}[n]" for k, name in enumerate(adjoint.before)]
+    body = plan.reverse.body
+    lines = row.fetch(body, skip=plan.kept)
+    lines += [f"{name} = trace_{k}[n]" for k, name in enumerate(plan.kept)]
     lines += ["x = x_t[n]"] if "x" in used(body) else []
     lines += [f"{adjoint.grad_output} = g_t[n]"] if adjoint.grad_output in used(body) else []
     lines += [*PYTHON.lines(body), f"out_t[n] = {adjoint.grad_input}"]
@@ -191,13 +211,15 @@ def _reverse(adjoint: Adjoint, body: Sequence[Assign], row: _Rows) -> list[str]:
     return lines + [f"{row(name)} += {name}" for name in adjoint.grad_params]
 
 
-def _replay(step: Step, adjoint: Adjoint, body: Sequence[Assign], row: _Rows, slices: list[str]) -> list[str]:
-    """Return the loop that runs a stretch forward from its checkpoint and keeps the states that the adjoint reads."""
-    if not adjoint.before:
+def _replay(step: Step, plan: schedule.Backward, row: _Rows, slices: list[str]) -> list[str]:
+    """Return the loop that runs a stretch forward from its checkpoint and keeps the values that the reverse reads."""
+    if not plan.kept:
         return []
     restore = [f"{row(name)} = checkpoints[piece, {k}, start + n]" for k, name in enumerate(step.before)]
-    trace = [f"trace_{k}[n] = {row(name)}" for k, name in enumerate(adjoint.before)]
-    work = [*trace, *_advance(step, body, row)]
+    states = [name for name in plan.kept if name in step.before and name not in used(plan.replay.body)]
+    work = [f"{name} = {row(name)}" for name in states]
+    work += _advance(step, plan.replay.body, row)
+    work += [f"trace_{k}[n] = {name}" for k, name in enumerate(plan.kept)]
     text = _REPLAY.format(restore=_indent(restore, 4), slices=_indent(slices, 4), work=_indent(work, 8))
     return text.split("\n")
 

@@ -17,26 +17,54 @@ class Part:
     body: tuple[Assign, ...] = ()
 
 
+@dataclass(frozen=True)
+class Backward:
+    """What the backward kernel computes.
+
+    Args:
+        scalars: what depends on the surrogate's parameters alone.
+        replay: the forward step as it runs again; empty where nothing of it is kept.
+        kept: the values of every step that the replay leaves for the reverse: states before it or values in it.
+        reverse: the reverse step.
+    """
+
+    scalars: tuple[Assign, ...]
+    replay: Part
+    kept: tuple[str, ...]
+    reverse: Part
+
+
 def forward(step: Step) -> Part:
     """Return the forward step."""
     return Part(*hoist(step.body, step.params, {*step.after, step.output}))
 
 
-def replay(step: Step, adjoint: Adjoint) -> Part:
-    """Return the forward step as the backward kernel runs it again; empty where the adjoint reads no state."""
-    return Part(*hoist(step.body, step.params, step.after)) if adjoint.before else Part()
+def backward(step: Step, adjoint: Adjoint) -> Backward:
+    """Return both passes of the backward kernel over a stretch of time.
 
-
-def reverse(adjoint: Adjoint) -> tuple[tuple[Assign, ...], Part]:
-    """Return what depends on the surrogate's parameters alone, and the reverse step.
-
-    Values computed once get names apart from those of the step that runs again beside it.
+    The reverse either reads what the replay computed, or computes it again from the states before the step: whichever
+    takes fewer numbers from memory, and keeps fewer where both take as many. Values computed once get names apart from those of the replay beside it.
     """
+    values = [line.target for line in step.body if line.target.startswith("u")]
     outputs = {adjoint.grad_input, *adjoint.grad_before, *adjoint.grad_params}
-    once, body = hoist(adjoint.body, {*adjoint.params, *adjoint.surrogate_params}, outputs)
+    ways = [_cut(adjoint, outputs, values), _cut(adjoint, outputs, ())]
+    body, read = min(ways, key=lambda way: (len(way[1]), len(way[1] - {"x"})))
+    kept = tuple(name for name in (*step.before, *values) if name in read)
+    replay = Part(*hoist(step.body, step.params, {*step.after, *kept})) if kept else Part()
+    once, lines = hoist(body, {*adjoint.params, *adjoint.surrogate_params}, outputs)
     marks = {line.target: f"d{line.target}" for line in once}
     scalars, rest = _split(_renamed(once, marks), adjoint.surrogate_params)
-    return scalars, Part(rest, _renamed(body, marks))
+    return Backward(scalars, replay, kept, Part(rest, _renamed(lines, marks)))
+
+
+def _cut(adjoint: Adjoint, outputs: Iterable[str], values: Sequence[str]) -> tuple[tuple[Assign, ...], set[str]]:
+    """Return the lines of the reverse step that are left where some values are known, and what they read of a step."""
+    needed, lines = set(outputs), []
+    for line in reversed(adjoint.body):
+        if line.target in needed and line.target not in values:
+            lines.append(line)
+            needed.update(names(line.expression))
+    return tuple(reversed(lines)), needed & {"x", *adjoint.before, *values}
 
 
 def used(*bodies: Iterable[Assign]) -> set[str]:
