@@ -5,7 +5,8 @@ import torch
 
 from snnkit.deploy import draw
 from snnkit.deploy.emulator import reference
-from snnkit.deploy.integer import V_LIMIT, Conv, Dense, Sparse
+from snnkit.deploy.integer import V_LIMIT
+from snnkit.deploy.synapses import Conv, Dense, Sparse
 
 SEEDS = range(60)
 

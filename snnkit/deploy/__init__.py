@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from snnkit.deploy.estimate import energy as energy
     from snnkit.deploy.estimate import energy_ann as energy_ann
     from snnkit.deploy.integer import Connection as Connection
-    from snnkit.deploy.integer import Conv as Conv
-    from snnkit.deploy.integer import Dense as Dense
     from snnkit.deploy.integer import IntegerNetwork as IntegerNetwork
     from snnkit.deploy.integer import Population as Population
-    from snnkit.deploy.integer import Sparse as Sparse
     from snnkit.deploy.quantisation.quantise import Emulated as Emulated
     from snnkit.deploy.quantisation.quantise import quantise as quantise
     from snnkit.deploy.quantisation.quantise import quantise_report as quantise_report
@@ -27,14 +24,17 @@ if TYPE_CHECKING:
     from snnkit.deploy.quantisation.tuning import fine_tune as fine_tune
     from snnkit.deploy.store import load as load
     from snnkit.deploy.store import save as save
+    from snnkit.deploy.synapses import Conv as Conv
+    from snnkit.deploy.synapses import Dense as Dense
+    from snnkit.deploy.synapses import Sparse as Sparse
     from snnkit.deploy.workload import NeuroBenchReport as NeuroBenchReport
     from snnkit.deploy.workload import neurobench as neurobench
 
 _HOMES = {
     "Chip": "chip",
     "Connection": "integer",
-    "Conv": "integer",
-    "Dense": "integer",
+    "Conv": "synapses",
+    "Dense": "synapses",
     "Emulated": "quantisation.quantise",
     "EnergyReport": "estimate",
     "FitReport": "capacity",
@@ -42,7 +42,7 @@ _HOMES = {
     "NeuroBenchReport": "workload",
     "Population": "integer",
     "QuantisationReport": "quantisation.report",
-    "Sparse": "integer",
+    "Sparse": "synapses",
     "energy": "estimate",
     "energy_ann": "estimate",
     "fine_tune": "quantisation.tuning",

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from snnkit.deploy import chip as chips
-from snnkit.deploy.integer import Connection, Conv, IntegerNetwork, Population
+from snnkit.deploy.integer import Connection, IntegerNetwork, Population
 from snnkit.deploy.place import Placement, place, slots
 from snnkit.deploy.reach import Reach
+from snnkit.deploy.synapses import Conv
 from snnkit.errors import InputError
 from snnkit.network import Network
 

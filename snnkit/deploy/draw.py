@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnkit.deploy.integer import INPUT, LONGEST, SIGNS, Connection, Conv, Dense, IntegerNetwork, Population, Sparse
+from snnkit.deploy.integer import INPUT, SIGNS, Connection, IntegerNetwork, Population
+from snnkit.deploy.synapses import LONGEST, Conv, Dense, Sparse
 
 _SIZES = (1, 2, 3, 7, 16, 31, 63)
 

@@ -13,12 +13,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from snnkit.deploy.synapses import Conv, Synapses, integers, sizes, whole_number
 from snnkit.errors import InputError, nearest
 
 SIGNS = ("mixed", "excitatory", "inhibitory")
@@ -30,15 +30,8 @@ READS = ("spikes", "v")
 INPUT = "input"
 """The name of the input where a connection starts."""
 
-LONGEST = 62
-"""The longest delay, in steps, that every tool and chip takes."""
-
 V_LIMIT = 2**23 - 1
 """Where the membrane is clipped; the threshold is compared on the same scale, `vth << 6`."""
-
-
-_WIDEST = 2**20
-"""The largest weight of a convolution, whose sums over graded inputs are then exact in float64."""
 
 State = dict[str, dict[str, Tensor]]
 """Name of a population to its `u` and `v`, and of a connection to its `pending` sums."""
@@ -78,7 +71,7 @@ class Population:
 
     def __post_init__(self) -> None:
         where = f"population {self.name!r}"
-        object.__setattr__(self, "shape", _shape(self.shape, where))
+        object.__setattr__(self, "shape", sizes(self.shape, where))
         bounds = {
             "du": (-1, 4095),
             "dv": (0, 4096),
@@ -93,137 +86,12 @@ class Population:
                     f"{name} of {where} has shape {list(value.shape)}; one number or [{self.size}] is needed"
                 )
             object.__setattr__(self, name, value)
-        _within(self.bias_exponent, f"bias_exponent of {where}", 0, 7)
+        whole_number(self.bias_exponent, f"bias_exponent of {where}", 0, 7)
 
     @property
     def size(self) -> int:
         """The number of neurons."""
         return math.prod(self.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """A weight, and a delay, for every pair: `weight` [outputs, inputs] and `delay` alike, in steps, or None."""
-
-    weight: np.ndarray
-    delay: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", integers(self.weight, "the weight of Dense"))
-        _check_rank(self.weight, "the weight of Dense", 2)
-        _check_delay(self, self.weight.shape)
-
-    @property
-    def n_outputs(self) -> int:
-        """Neurons that it reaches."""
-        return self.weight.shape[0]
-
-    @property
-    def n_inputs(self) -> int:
-        """Neurons or inputs that it comes from."""
-        return self.weight.shape[1]
-
-
-@dataclass(frozen=True, eq=False)
-class Sparse:
-    """Synapses in a list, by rows (CSR): those of output o are at `start[o]:start[o + 1]` of the other arrays.
-
-    Args:
-        n_inputs: neurons or inputs that it comes from.
-        start: [outputs + 1].
-        source: the input of each synapse, ascending within an output.
-        weight: of each synapse.
-        delay: of each synapse, in steps, or None.
-    """
-
-    n_inputs: int
-    start: np.ndarray
-    source: np.ndarray
-    weight: np.ndarray
-    delay: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("start", "source", "weight"):
-            object.__setattr__(self, name, integers(getattr(self, name), f"{name} of Sparse"))
-            _check_rank(getattr(self, name), f"{name} of Sparse", 1)
-        _within(self.n_inputs, "n_inputs of Sparse", 1)
-        count = len(self.weight)
-        rising = (
-            len(self.start) > 1 and self.start[0] == 0 and self.start[-1] == count and (np.diff(self.start) >= 0).all()
-        )
-        if not rising or len(self.source) != count:
-            raise InputError(f"start of Sparse must rise from 0 to {count}, the synapses, with one source for each")
-        if count and (self.source.min() < 0 or self.source.max() >= self.n_inputs):
-            raise InputError(f"a source of Sparse is outside 0..{self.n_inputs - 1}")
-        key = np.repeat(np.arange(self.n_outputs), np.diff(self.start)).astype(np.int64) * self.n_inputs + self.source
-        if (np.diff(key) <= 0).any():
-            raise InputError("sources of Sparse must ascend within an output, each at most once")
-        _check_delay(self, self.weight.shape)
-
-    @property
-    def n_outputs(self) -> int:
-        """Neurons that it reaches."""
-        return len(self.start) - 1
-
-
-@dataclass(frozen=True, eq=False)
-class Conv:
-    """A convolution over space as torch's: `weight` [channels out, channels in / groups, height, width].
-
-    Args:
-        weight: the kernels.
-        size: channels, height and width of its input.
-        stride, padding, dilation: for height and width.
-        groups: of channels.
-    """
-
-    weight: np.ndarray
-    size: tuple[int, int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", integers(self.weight, "the weight of Conv", -_WIDEST, _WIDEST))
-        _check_rank(self.weight, "the weight of Conv", 4)
-        object.__setattr__(self, "size", _shape(self.size, "Conv", 3))
-        for name, low in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            pair = tuple(int(k) for k in getattr(self, name))
-            if len(pair) != 2 or min(pair) < low:
-                raise InputError(f"{name} of Conv is {pair}; two numbers of at least {low} are needed")
-            object.__setattr__(self, name, pair)
-        outputs, inputs = self.weight.shape[:2]
-        if self.groups < 1 or outputs % self.groups or inputs * self.groups != self.size[0]:
-            raise InputError(
-                f"Conv of weight {list(self.weight.shape)} in {self.groups} groups does not fit {self.size[0]} channels"
-            )
-        _shape(self.shape, "Conv", 3)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of its output."""
-        space = (
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(
-                self.size[1:], self.padding, self.dilation, self.weight.shape[2:], self.stride, strict=True
-            )
-        )
-        height, width = space
-        return self.weight.shape[0], height, width
-
-    @property
-    def n_inputs(self) -> int:
-        """Neurons or inputs that it comes from."""
-        return math.prod(self.size)
-
-    @property
-    def n_outputs(self) -> int:
-        """Neurons that it reaches."""
-        return math.prod(self.shape)
-
-
-Synapses = Dense | Sparse | Conv
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,8 +120,8 @@ class Connection:
 
     def __post_init__(self) -> None:
         where = f"connection {self.name!r}"
-        _within(self.exponent, f"exponent of {where}", -8, 17)
-        _within(self.bits, f"bits of {where}", 1, 8)
+        whole_number(self.exponent, f"exponent of {where}", -8, 17)
+        whole_number(self.bits, f"bits of {where}", 1, 8)
         if self.sign not in SIGNS:
             raise InputError(f"sign of {where} is {self.sign!r}{nearest(self.sign, SIGNS)}; known: {', '.join(SIGNS)}")
         if isinstance(self.synapses, Conv) and (self.exponent, self.bits, self.sign) != (0, 8, "mixed"):
@@ -302,7 +170,7 @@ class IntegerNetwork:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", _shape(self.inputs, "the input"))
+        object.__setattr__(self, "inputs", sizes(self.inputs, "the input"))
         object.__setattr__(self, "populations", tuple(self.populations))
         object.__setattr__(self, "connections", tuple(self.connections))
         if self.read not in READS:
@@ -312,18 +180,18 @@ class IntegerNetwork:
         if not 0 < self.scale < math.inf:
             raise InputError(f"scale is {self.scale}; a number above 0 is needed")
         self._check_names()
-        sizes = {INPUT: math.prod(self.inputs)} | {p.name: p.size for p in self.populations}
+        counts = {INPUT: math.prod(self.inputs)} | {p.name: p.size for p in self.populations}
         for connection in self.connections:
             synapses = connection.synapses
             if connection.target == INPUT:
                 raise InputError(f"connection {connection.name!r} ends at the input; it must end at a population")
             for name, size in ((connection.source, synapses.n_inputs), (connection.target, synapses.n_outputs)):
-                if name not in sizes:
+                if name not in counts:
                     raise InputError(
-                        f"connection {connection.name!r} names {name!r}{nearest(name, sizes)}, no population"
+                        f"connection {connection.name!r} names {name!r}{nearest(name, counts)}, no population"
                     )
-                if sizes[name] != size:
-                    raise InputError(f"connection {connection.name!r} fits {size} and {name!r} has {sizes[name]}")
+                if counts[name] != size:
+                    raise InputError(f"connection {connection.name!r} fits {size} and {name!r} has {counts[name]}")
 
     @property
     def output(self) -> Population:
@@ -408,42 +276,3 @@ class IntegerNetwork:
                 raise InputError(f"{name!r} cannot name a population or connection; use a word other than 'input'")
             if names.count(name) > 1:
                 raise InputError(f"two parts of the network are named {name!r}; rename one")
-
-
-def integers(value: Any, what: str, low: int = -(2**31), high: int = 2**31 - 1) -> np.ndarray:
-    """Return a read-only int32 copy of whole numbers; raises InputError where one is broken or out of bounds."""
-    array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-    if array.dtype.kind not in "biuf" or not np.isfinite(array).all() or (array != np.floor(array)).any():
-        raise InputError(f"{what} must hold whole numbers")
-    if array.size and (array.min() < low or array.max() > high):
-        raise InputError(f"{what} holds {array.min()}..{array.max()}; {low}..{high} is needed")
-    found = array.astype(np.int32)
-    found.flags.writeable = False
-    return found
-
-
-def _check_rank(array: np.ndarray, what: str, rank: int) -> None:
-    if array.ndim != rank:
-        raise InputError(f"{what} has shape {list(array.shape)}; {rank} axes are needed")
-
-
-def _check_delay(synapses: Dense | Sparse, shape: tuple[int, ...]) -> None:
-    if synapses.delay is None:
-        return
-    what = f"the delay of {type(synapses).__name__}"
-    delay = integers(synapses.delay, what, 0, LONGEST)
-    if delay.shape != shape:
-        raise InputError(f"{what} has shape {list(delay.shape)}; that of the weight is needed, {list(shape)}")
-    object.__setattr__(synapses, "delay", delay)
-
-
-def _shape(shape: Sequence[int], what: str, rank: int | None = None) -> tuple[int, ...]:
-    found = tuple(int(n) for n in shape)
-    if not found or min(found) < 1 or (rank is not None and len(found) != rank):
-        raise InputError(f"the shape {list(found)} of {what} needs {rank or 'some'} sizes of at least 1")
-    return found
-
-
-def _within(value: Any, what: str, low: int, high: int = 2**31 - 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{what} is {value!r}; a whole number in {low}..{high} is needed")

@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from snnkit.deploy.emulator.reference import pairs
-from snnkit.deploy.integer import INPUT, Connection, Conv, IntegerNetwork
+from snnkit.deploy.integer import INPUT, Connection, IntegerNetwork
 from snnkit.deploy.operations import LayerOperations
+from snnkit.deploy.synapses import Conv
 
 _STATES = 2
 

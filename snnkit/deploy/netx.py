@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from snnkit.deploy import netx_layers, netx_unsigned
-from snnkit.deploy.integer import INPUT, Connection, Conv, IntegerNetwork, Population
+from snnkit.deploy.integer import INPUT, Connection, IntegerNetwork, Population
+from snnkit.deploy.synapses import Conv
 from snnkit.errors import InputError
 from snnkit.files import codec, container
 from snnkit.files.metadata import to_json

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from snnkit.deploy.emulator.reference import pairs
-from snnkit.deploy.integer import Connection, Conv, Dense, Population
+from snnkit.deploy.integer import Connection, Population
+from snnkit.deploy.synapses import Conv, Dense
 from snnkit.errors import InputError
 from snnkit.files import codec
 from snnkit.files.schema import UnfitError

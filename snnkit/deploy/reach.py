@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from snnkit.deploy.integer import Connection, Conv, Sparse
+from snnkit.deploy.integer import Connection
+from snnkit.deploy.synapses import Conv, Sparse
 
 _BLOCK = 64
 _HEAD = 10

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from snnkit.deploy.integer import Connection, Conv, Dense, IntegerNetwork, Population, Sparse
+from snnkit.deploy.integer import Connection, IntegerNetwork, Population
+from snnkit.deploy.synapses import Conv, Dense, Sparse
 from snnkit.errors import InputError
 from snnkit.files import codec, container
 from snnkit.files.metadata import to_json

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from snnkit.deploy.capacity import connection_ranges
-from snnkit.deploy.integer import INPUT, Conv, IntegerNetwork
+from snnkit.deploy.integer import INPUT, IntegerNetwork
 from snnkit.deploy.integer_operations import integer_fan_out
 from snnkit.deploy.operations import check_net, layers_of
+from snnkit.deploy.synapses import Conv
 from snnkit.errors import InputError
 from snnkit.spiking import Spiking, check_sequence
 from snnkit.synapse import Delayed, Recurrent, fold

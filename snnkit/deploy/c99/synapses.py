@@ -14,7 +14,8 @@ import numpy as np
 from snnkit.deploy.c99.pack import Constant, constant, smallest, unsigned
 from snnkit.deploy.capacity import common_power
 from snnkit.deploy.emulator.reference import pairs
-from snnkit.deploy.integer import INPUT, Connection, Conv
+from snnkit.deploy.integer import INPUT, Connection
+from snnkit.deploy.synapses import Conv
 
 _LARGEST = 2**23
 

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from snnkit.codegen import cache
 from snnkit.deploy.emulator.cpu_source import source
-from snnkit.deploy.integer import INPUT, Connection, Conv, Dense, IntegerNetwork, Population, State
+from snnkit.deploy.integer import INPUT, Connection, IntegerNetwork, Population, State
+from snnkit.deploy.synapses import Conv, Dense
 from snnkit.threads import split
 
 _CHUNK = 1 << 24

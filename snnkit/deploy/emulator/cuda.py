@@ -17,7 +17,8 @@ from torch import Tensor
 from snnkit.codegen import c_source, cuda
 from snnkit.deploy.emulator.c_text import helpers
 from snnkit.deploy.emulator.cpu import order, parameters
-from snnkit.deploy.integer import INPUT, Connection, Conv, Dense, IntegerNetwork, Population, State
+from snnkit.deploy.integer import INPUT, Connection, IntegerNetwork, Population, State
+from snnkit.deploy.synapses import Conv, Dense
 
 _CHUNK = 1 << 30
 """Bytes of spikes and sums that are worked on at a time."""

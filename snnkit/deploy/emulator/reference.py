@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from snnkit.deploy.integer import INPUT, V_LIMIT, Connection, Conv, IntegerNetwork, Population, Sparse, State
+from snnkit.deploy.integer import INPUT, V_LIMIT, Connection, IntegerNetwork, Population, State
+from snnkit.deploy.synapses import Conv, Sparse
 
 _BITS = 24
 

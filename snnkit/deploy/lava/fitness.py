@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from snnkit.deploy.integer import INPUT, Connection, Conv, IntegerNetwork, Sparse
+from snnkit.deploy.integer import INPUT, Connection, IntegerNetwork
+from snnkit.deploy.synapses import Conv, Sparse
 from snnkit.errors import InputError
 
 _SUM = 2**31 - 1

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from snnkit.deploy.integer import INPUT, V_LIMIT, Connection, Conv, Dense, Population, Sparse
+from snnkit.deploy.integer import INPUT, V_LIMIT, Connection, Population
 from snnkit.deploy.quantisation.affine import Weights
 from snnkit.deploy.quantisation.lowering import Link, Stage
+from snnkit.deploy.synapses import Conv, Dense, Sparse
 from snnkit.errors import InputError
 
 UNIT = 64

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from snnkit.deploy.integer import INPUT, LONGEST
+from snnkit.deploy.integer import INPUT
 from snnkit.deploy.quantisation.affine import AFFINE, NORMS, NOTHING, SHAPES, Scale, Weights, bias, weights
 from snnkit.deploy.quantisation.neurons import APPROXIMATIONS, Dynamics, dynamics, hardened
+from snnkit.deploy.synapses import LONGEST
 from snnkit.errors import InputError, nearest
 from snnkit.network import Network
 from snnkit.spiking import Spiking

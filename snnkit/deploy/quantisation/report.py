@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from snnkit.deploy.integer import Connection, Conv, IntegerNetwork, Sparse
+from snnkit.deploy.integer import Connection, IntegerNetwork
+from snnkit.deploy.synapses import Conv, Sparse
 
 
 @dataclass(frozen=True)
