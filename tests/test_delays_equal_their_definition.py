@@ -283,6 +283,17 @@ def test_compiled_networks_have_the_same_gradients() -> None:
         torch.testing.assert_close(parameter.grad, grad)
 
 
+@pytest.mark.parametrize("kernel", ["gauss", "triangle", "linear"])
+def test_a_compiler_follows_the_width_and_the_mode(kernel: str) -> None:
+    torch._dynamo.reset()
+    layer, x = snnkit.DelayLinear(6, 4, max_delay=5, kernel=kernel), torch.rand(12, 4, 6)
+    compiled: Any = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    for progress in (0.0, 0.5, 1.0):
+        layer.anneal(progress, until=1.0)
+        torch.testing.assert_close(compiled(x), layer(x))
+    torch.testing.assert_close(compiled.eval()(x), layer(x))
+
+
 def test_results_do_not_depend_on_threads_or_batch() -> None:
     torch.manual_seed(0)
     layer = snnkit.DelayLinear(70, 90, max_delay=11, kernel="linear", backend="taps")

@@ -82,6 +82,24 @@ def layer_of(many: torch.Tensor) -> torch.Tensor:
     return torch.stack([layer(x) for x in many])
 
 
+@pytest.mark.parametrize("detach_reset", [True, False])
+def test_the_reference_takes_every_transform(detach_reset: bool) -> None:
+    layer = snnkit.LIF(learn=("theta",), backend="reference", detach_reset=detach_reset).double()
+    x, theta = torch.rand(5, 2, 3, dtype=torch.float64) * 3, torch.tensor(0.8, dtype=torch.float64)
+
+    def loss(theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, {"param_theta": theta}, (x,)).square().sum()
+
+    backward = torch.func.grad(loss, argnums=(0, 1))(theta, x)
+    torch.testing.assert_close(torch.func.jacfwd(loss, argnums=(0, 1))(theta, x), backward)
+    along = torch.rand_like(theta), torch.rand_like(x)
+    _, found = torch.func.jvp(loss, (theta, x), along)
+    torch.testing.assert_close(found, sum((a * b).sum() for a, b in zip(along, backward, strict=True)))
+    thetas = torch.tensor([0.7, 1.2], dtype=torch.float64)
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(0, None))(thetas, x)
+    torch.testing.assert_close(each, torch.stack([torch.func.grad(loss)(one, x) for one in thetas]))
+
+
 def test_what_the_kernels_cannot_differentiate_is_refused() -> None:
     layer, x = snnkit.LIF(learn=("tau",)), torch.rand(6, 3, 4)
     leaf = x.clone().requires_grad_()

@@ -60,6 +60,8 @@ def evaluate(expression: Expression, values: Mapping[str, Tensor], like: Tensor)
 class _Spike(torch.autograd.Function):
     """The step function, or its smooth twin, with the surrogate's derivative."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(z: Tensor, surrogate: Surrogate, smooth: bool) -> Tensor:
         if smooth:
@@ -69,13 +71,21 @@ class _Spike(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(inputs[0])
+        ctx.save_for_forward(inputs[0])
         ctx.surrogate = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (z,) = ctx.saved_tensors
-        slope = evaluate(ctx.surrogate.equations[0], {"z": z, **_constants(ctx.surrogate, z)}, z)
-        return grads[0] * slope, None, None
+        return grads[0] * _slope(ctx), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        return tangents[0] * _slope(ctx)
+
+
+def _slope(ctx: Any) -> Tensor:
+    (z,) = ctx.saved_tensors
+    return evaluate(ctx.surrogate.equations[0], {"z": z, **_constants(ctx.surrogate, z)}, z)
 
 
 def forward(

@@ -36,6 +36,8 @@ class Delayed(nn.Module):
     sigma: Tensor
     settled: bool
     """Whether the delays are whole steps that stay, while training too: the kernel's width is 0."""
+    width: str
+    """The kernel's width when `look` last saw it, as text: a compiler would make a symbol of a number that changes."""
 
     def __init__(self, shape: Sequence[int], *, max_delay: int, options: dict[str, Any]) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class Delayed(nn.Module):
             self.register_buffer("delay", delay)
         self.bias = nn.Parameter(torch.zeros(outputs)) if options["bias"] else None
         self.register_buffer("sigma", torch.tensor(self.widest))
-        self.settled = False
+        self.look()
         self.register_load_state_dict_post_hook(type(self).look)
         self.reset_parameters()
 
@@ -100,6 +102,7 @@ class Delayed(nn.Module):
 
     def look(self, *_: Any) -> None:
         """See whether the delays are settled after `sigma` was set; compiled networks cannot see it as they run."""
+        self.width = repr(float(self.sigma))
         self.settled = self.widest > 0 and float(self.sigma) == 0.0
 
     @torch.no_grad()
@@ -243,7 +246,9 @@ class Delayed(nn.Module):
         if self.settled:
             whole = integer(inside.detach(), self.max_delay)
             return replace(whole, values=whole.values + 0 * inside.unsqueeze(-1)), None
-        sigma = float(self.sigma) if self.kernel in ("gauss", "triangle") else 0.0
+        sigma = 0.0
+        if self.kernel in ("gauss", "triangle"):
+            sigma = float(self.width) if torch.compiler.is_compiling() else float(self.sigma)
         return KERNELS[self.kernel](inside, self.max_delay, sigma), sigma if self.kernel == "gauss" else None
 
     def _history(self, x: Tensor, past: int, lengths: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from snnkit.errors import BackendError, nearest
@@ -65,8 +66,12 @@ def check(name: str) -> str:
 
 
 def costs(problem: Problem) -> dict[str, float]:
-    """Return the estimated seconds of every method that applies, the cheapest first."""
-    found = {name: method.cost(problem) for name, method in METHODS.items()}
+    """Return the estimated seconds of every method that applies, the cheapest first.
+
+    A compiler cannot take shared filters into account: how many there are is known when they are computed.
+    """
+    names = [name for name in METHODS if name != "fir" or not torch.compiler.is_compiling()]
+    found = {name: METHODS[name].cost(problem) for name in names}
     return dict(sorted(((name, cost) for name, cost in found.items() if cost is not None), key=lambda pair: pair[1]))
 
 

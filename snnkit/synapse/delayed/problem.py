@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
@@ -51,7 +50,7 @@ class Problem:
         """Multiplications of a sum with one tap for each pair."""
         return float(self.steps) * self.x.shape[1] * self.pairs
 
-    @functools.cached_property
+    @property
     def learning(self) -> bool:
         """Whether a gradient will be asked for."""
         parts = (self.x, self.weight, self.taps.values)
