@@ -342,6 +342,15 @@ def test_fine_tuning_folds_every_normalisation_that_follows_weights():
         assert torch.equal(found(x), expected)
 
 
+def test_folding_leaves_weights_that_stand_elsewhere_too():
+    weights, norm = nn.Linear(6, 6), nn.BatchNorm1d(6)
+    norm.running_mean.fill_(0.25)
+    net = snnkit.Network(weights, norm, hard(), weights, hard()).eval()
+    found = folded(copy.deepcopy(net))
+    torch.testing.assert_close(found[0].bias, (weights.bias - 0.25) / (1 + norm.eps) ** 0.5)
+    assert torch.equal(found[3].weight, weights.weight) and torch.equal(found[3].bias, weights.bias)
+
+
 @pytest.mark.parametrize("name", ["quantise", "tuning"])
 def test_examples_run(name):
     module = importlib.import_module(f"snnkit.deploy.quantisation.{name}")

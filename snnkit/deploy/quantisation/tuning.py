@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection
 from typing import Any
 
@@ -97,15 +98,18 @@ def folded(net: Network) -> Network:
 
 
 def _fold(parent: nn.Module) -> None:
-    before: nn.Module | None = None
+    before = ""
     for name, child in row(parent):
         if isinstance(child, nn.Sequential):
             _fold(child)
-        if isinstance(child, NORMS) and before is not None:
-            absorb(before, child)
+        if isinstance(child, NORMS) and before:
+            # A copy: the layer may stand elsewhere, too.
+            merged = copy.deepcopy(parent.get_submodule(before))
+            absorb(merged, child)
+            setattr(parent, before, merged)
             setattr(parent, name, nn.Identity())
         elif not isinstance(child, NOTHING):
-            before = child if isinstance(child, (*LINEAR, Delayed)) else None
+            before = name if isinstance(child, (*LINEAR, Delayed)) else ""
 
 
 def _weight(module: nn.Module) -> Tensor:
