@@ -131,6 +131,10 @@ def axonal(shape: Shape) -> snnkit.Network:
 def recurrent(shape: Shape) -> snnkit.Network:
     """Return the network without delays from layer to layer, whose neurons hear each other, each after its own time.
 
+    Neurons, training and the longest delay are those of the other arms. DelRec's network for SHD has nearly the same
+    neurons, but recurrence in its second layer alone, orthogonal first weights there, dropout of what is heard, delays
+    of 10 to 30 steps at first, and a kernel that narrows until the end of training.
+
     Source: Queant, Rançon, Cottereau & Masquelier, DelRec: learning delays in recurrent spiking neural networks, 2025.
     """
 
