@@ -42,29 +42,46 @@ def forward(step: Step) -> Part:
 def backward(step: Step, adjoint: Adjoint) -> Backward:
     """Return both passes of the backward kernel over a stretch of time.
 
-    The reverse either reads what the replay computed, or computes it again from the states before the step: whichever
-    takes fewer numbers from memory, and keeps fewer where both take as many. Values computed once get names apart from those of the replay beside it.
+    The reverse either reads what the replay computed, or computes it again from other values or from the states before
+    the step: whichever takes fewer numbers from memory, and keeps fewer where both take as many. Values computed once
+    get names apart from those of the replay beside it.
     """
     values = [line.target for line in step.body if line.target.startswith("u")]
     outputs = {adjoint.grad_input, *adjoint.grad_before, *adjoint.grad_params}
-    ways = [_cut(adjoint, outputs, values), _cut(adjoint, outputs, ())]
-    body, read = min(ways, key=lambda way: (len(way[1]), len(way[1] - {"x"})))
-    kept = tuple(name for name in (*step.before, *values) if name in read)
+    way = _cut(adjoint, outputs, set(values))
+    for name in [value for value in reversed(values) if value in way.reads]:
+        way = min(way, _cut(adjoint, outputs, way.reads - {name}))
+    way = min(way, _cut(adjoint, outputs, set()))
+    kept = tuple(name for name in (*step.before, *values) if name in way.reads)
     replay = Part(*hoist(step.body, step.params, {*step.after, *kept})) if kept else Part()
-    once, lines = hoist(body, {*adjoint.params, *adjoint.surrogate_params}, outputs)
+    once, lines = hoist(way.body, {*adjoint.params, *adjoint.surrogate_params}, outputs)
     marks = {line.target: f"d{line.target}" for line in once}
     scalars, rest = _split(_renamed(once, marks), adjoint.surrogate_params)
     return Backward(scalars, replay, kept, Part(rest, _renamed(lines, marks)))
 
 
-def _cut(adjoint: Adjoint, outputs: Iterable[str], values: Sequence[str]) -> tuple[tuple[Assign, ...], set[str]]:
-    """Return the lines of the reverse step that are left where some values are known, and what they read of a step."""
+@dataclass(frozen=True)
+class _Way:
+    """A reverse step, and what it reads of a step: its input, states before it, or values in it."""
+
+    body: tuple[Assign, ...]
+    reads: set[str]
+
+    def __lt__(self, other: _Way) -> bool:
+        return self._cost() < other._cost()
+
+    def _cost(self) -> tuple[int, int]:
+        return len(self.reads), len(self.reads - {"x"})
+
+
+def _cut(adjoint: Adjoint, outputs: Iterable[str], values: set[str]) -> _Way:
+    """Return what is left of the reverse step where some values of the step are known."""
     needed, lines = set(outputs), []
     for line in reversed(adjoint.body):
         if line.target in needed and line.target not in values:
             lines.append(line)
             needed.update(names(line.expression))
-    return tuple(reversed(lines)), needed & {"x", *adjoint.before, *values}
+    return _Way(tuple(reversed(lines)), needed & {"x", *adjoint.before, *values})
 
 
 def used(*bodies: Iterable[Assign]) -> set[str]:
