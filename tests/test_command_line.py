@@ -147,6 +147,16 @@ def test_what_could_not_be_stored_is_not_trained(call, recipe, monkeypatch):
     assert re.search(r"this network cannot be saved: layer 3: dilation is 100000", error)
 
 
+def test_an_interrupted_run_says_how_to_go_on(call, recipe, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("snnkit.cli.train.fit", stop)
+    code, out, _ = call("train", recipe())
+    assert code == 130
+    assert "stopped; the same command with --resume goes on from the last checkpoint" in out
+
+
 def test_the_next_command_can_be_pasted(call, recipe):
     code, out, _ = call("train", recipe(), "--folder", "two words")
     assert code == 0

@@ -80,6 +80,30 @@ def test_two_processes_learn_what_one_learns(tmp_path):
     assert together["resumed"]["weights"] == together["spiking"]["weights"], "resumption changes no bit"
 
 
+RECIPE = """
+[data]
+name = "digits"
+steps = 3
+
+[network]
+layers = [{type = "Flatten"}, {type = "Linear", in = 64, out = 10}, {type = "Readout"}]
+
+[train]
+epochs = 1
+devices = 2
+accelerator = "cpu"
+"""
+
+
+@pytest.mark.timeout(200)
+def test_one_of_two_processes_writes_and_tells(run_python, tmp_path):
+    (tmp_path / "recipe.toml").write_text(RECIPE)
+    ended = run_python("-m", "snnkit", "train", "recipe.toml", "--folder", "run", timeout=150)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("wrote run/net.h5") == 1
+    assert snnkit.load(tmp_path / "run" / "net.h5")[1].in_features == 64
+
+
 def test_code_that_is_not_in_a_file_cannot_start_two_processes(run_python):
     ended = run_python(
         "-c",

@@ -20,7 +20,7 @@ from snnkit.errors import RecipeError
 from snnkit.files import save_results, to_bytes
 from snnkit.train import Recipe, TrainSettings, build_network, fit, read_recipe
 from snnkit.train import evaluate as measure
-from snnkit.train.history import Epoch
+from snnkit.train.history import Epoch, History
 
 _SAMPLES = 256
 
@@ -47,24 +47,27 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
             highlight=False,
         )
 
-    history = fit(
-        net,
-        inputs.of(data.train),
-        validation=inputs.of(data.validation),
-        settings=recipe.train,
-        encode=inputs.encode,
-        folder=target,
-        resume=resume,
-        on_epoch=report,
-    )
     validation = inputs.of(data.validation)
+    options: dict[str, Any] = {"settings": recipe.train, "encode": inputs.encode, "folder": target}
+    try:
+        history = fit(net, inputs.of(data.train), validation=validation, resume=resume, on_epoch=report, **options)
+    except KeyboardInterrupt:
+        console.print("stopped; the same command with --resume goes on from the last checkpoint")
+        raise
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        return
     found = measure(net, validation, encode=inputs.encode, mode=_mode(recipe.train), seed=recipe.train.seed)
-    snnkit.save(net, target / "net.h5", metadata=_notes(recipe))
-    columns = [field.name for field in dataclasses.fields(history.epochs[0])]
-    table = {name: [value for value in history[name] if value is not None] for name in columns}
-    save_results(target / "results.h5", {"history": table, "validation_accuracy": found.accuracy})
+    _write(net, history, target, metadata=_notes(recipe), accuracy=found.accuracy)
     console.print(f"validation accuracy {found.accuracy:.2%} at epoch {history.best}; wrote {target / 'net.h5'}")
     console.print(f"next: snnkit evaluate {shlex.quote(str(target / 'net.h5'))}")
+
+
+def _write(net: snnkit.Network, history: History, folder: Path, *, metadata: dict[str, Any], accuracy: float) -> None:
+    """Write a trained network, and its history and figures beside it."""
+    snnkit.save(net, folder / "net.h5", metadata=metadata)
+    columns = [field.name for field in dataclasses.fields(history.epochs[0])]
+    table = {name: [value for value in history[name] if value is not None] for name in columns}
+    save_results(folder / "results.h5", {"history": table, "validation_accuracy": accuracy})
 
 
 def _check_input(net: snnkit.Network, x: Tensor) -> None:
