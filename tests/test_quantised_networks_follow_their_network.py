@@ -347,3 +347,23 @@ def test_a_membrane_starts_at_0_where_that_will_do() -> None:
     )
     chip = snnkit.deploy.quantise(net, calibration=(torch.rand(10, 8, 6) < 0.3).float())
     assert not any(population.v_start.any() for population in chip.populations)
+
+
+@pytest.mark.parametrize("inputs", [1, 256, 257, 513])
+def test_any_number_of_inputs_is_taken(inputs):
+    torch.manual_seed(0)
+    net = snnkit.Network(nn.Linear(inputs, 5, bias=False), hard()).eval()
+    whole = torch.where(torch.rand(5, inputs) < 0.5, 0.5, -0.25)
+    net[0].weight.data = whole
+    x = spikes(10, 16, inputs)
+    chip = quantise(net, calibration=x)
+    assert chip.connections[0].synapses.weight.tolist() == (whole * chip.scale / 64).tolist()
+    assert torch.equal(chip(x), net(x).detach())
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_networks_of_other_precisions_are_taken(kind):
+    torch.manual_seed(0)
+    net = snnkit.Network(nn.Linear(6, 5), hard(0.5), nn.Linear(5, 3), snnkit.Readout()).to(kind).eval()
+    x = spikes(10, 16, 6)
+    assert torch.equal(quantise(net, calibration=x)(x), quantise(net.float(), calibration=x)(x))

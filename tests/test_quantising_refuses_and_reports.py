@@ -7,6 +7,7 @@ import importlib
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import snnkit
 from snnkit.convert.snntorch import LATE
@@ -67,7 +68,7 @@ REFUSED = {
         r"layer '0' \(BatchNorm1d\) keeps no running statistics; use track_running_stats=True",
     ),
     "long delays": (
-        [snnkit.DelayLinear(6, 4, max_delay=70, learn=False), hard()],
+        [snnkit.DelayLinear(6, 4, max_delay=700, learn=False), hard()],
         r"layer '0' has delays of up to \d+ steps, and chips take 62.*approximate=\('clamp_delays',\)",
     ),
     "tail": ([snnkit.DelayLinear(6, 4, tail=3), hard()], r"layer '0' has tail=3, .*tail=0, and add silent steps"),
@@ -87,6 +88,14 @@ REFUSED = {
     "neurons in a loop": (
         [nn.Linear(6, 4), snnkit.Recurrent(hard(), nn.Sequential(nn.Linear(4, 4), hard()))],
         r"layer '1\.connection\.1' is of neurons within a recurrent connection",
+    ),
+    "membrane in a loop": (
+        [nn.Linear(6, 4), snnkit.Recurrent(snnkit.Readout(), nn.Linear(4, 4))],
+        r"the readout '1' hears its own membrane, and a membrane does not travel on the chip: take a layer that spikes",
+    ),
+    "pruned": (
+        [prune.l1_unstructured(nn.Linear(6, 4), "weight", amount=0.5), hard()],
+        r"cannot be copied; type torch\.nn\.utils\.prune\.remove\(layer, 'weight'\) for pruned layers first",
     ),
     "threshold below reset": (
         [nn.Linear(6, 4), hard(theta=0.5, v_reset=0.5)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,12 @@ from snnkit.train.layers import neuron_layer
 ROUNDED = 1e-4
 """Share of outputs that may differ, because another way to write a decay rounds otherwise."""
 
+UNPRUNE = "torch.nn.utils.prune.remove(layer, 'weight') for pruned layers"
+"""What makes our own networks ones that can be copied."""
+
 _CLOSE = 1e-4
+
+Model = TypeVar("Model", bound=nn.Module)
 
 Make = Callable[[nn.Module], list[nn.Module]]
 """Returns our layers for one of theirs, or raises InputError."""
@@ -137,12 +142,14 @@ def agree(title: str, net: Network, theirs: Callable[[Tensor], Tensor], shape: S
         raise refusals[0]
 
 
-def copied(model: nn.Module, reset: str) -> nn.Module:
-    """Return a copy of a model of theirs; raises InputError where its state cannot be copied, with what to type."""
+def copied(model: Model, remedy: str) -> Model:
+    """Return a copy of a model; raises InputError where it holds what torch does not copy, with what to type."""
     try:
         return copy.deepcopy(model)
     except RuntimeError:
-        raise InputError(f"the model holds state with a gradient, so it cannot be copied; type {reset} first") from None
+        raise InputError(
+            f"the model holds state with a gradient, so it cannot be copied; type {remedy} first"
+        ) from None
 
 
 def scalar(value: Any, name: str) -> float:

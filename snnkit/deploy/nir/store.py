@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from snnkit.convert.fold import fold
 from snnkit.convert.probe import differing, outputs, probes
+from snnkit.convert.rows import UNPRUNE, copied
 from snnkit.convert.shapes import Shape, first_shape
 from snnkit.deploy.nir import file as nir_file
 from snnkit.deploy.nir.build import WRITERS, Convention, build
@@ -41,7 +41,8 @@ def save(
     Example:
         >>> snnkit.deploy.nir.save(net, "net.nir", dt=1e-3)
     """
-    net = copy.deepcopy(net).cpu() if isinstance(net, Network) else net
+    if isinstance(net, Network):
+        net = copied(net, UNPRUNE).cpu()
     graph = to_graph(net, dt=dt, shape=shape, soft_reset=soft_reset)
     content = nir_file.to_bytes(graph.to_dict())
     again = _network(content, str(path), dt)

@@ -174,9 +174,9 @@ def _matrix(parts: Sequence[nn.Module], shape: Sequence[int], where: str) -> np.
         )
     found = np.empty((outputs, inputs))
     for first in range(0, inputs, _CHUNK):
-        rows = torch.arange(first, min(first + _CHUNK, inputs))
-        alone = functional.one_hot(rows, inputs).double().view(-1, *shape)
-        found[:, rows] = _through(parts, alone).flatten(1).T.numpy()
+        end = min(first + _CHUNK, inputs)
+        alone = functional.one_hot(torch.arange(first, end), inputs).double().view(-1, *shape)
+        found[:, first:end] = _through(parts, alone).flatten(1).T.numpy()
     return found
 
 

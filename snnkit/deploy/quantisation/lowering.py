@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from snnkit.convert.rows import UNPRUNE, copied
 from snnkit.deploy.integer import INPUT
 from snnkit.deploy.quantisation.affine import AFFINE, NORMS, NOTHING, SHAPES, Scale, Weights, bias, weights
 from snnkit.deploy.quantisation.neurons import APPROXIMATIONS, Dynamics, dynamics, hardened
@@ -85,8 +85,12 @@ def check_approximations(approximate: Collection[str]) -> None:
 
 
 def approximated(net: Network, approximate: Collection[str]) -> Network:
-    """Return a copy of a network with the approximations that are allowed made where they are needed."""
-    net = copy.deepcopy(net)
+    """Return a copy of a network with the approximations that are allowed made where they are needed.
+
+    Raises:
+        InputError: a network that torch cannot copy.
+    """
+    net = copied(net, UNPRUNE)
     if "hard_reset" in approximate:
         for parent in list(net.modules()):
             for name, child in parent._modules.items():
@@ -221,6 +225,11 @@ def _stage(
 
 def _within(module: Recurrent, name: str) -> list[tuple[str, nn.Module]]:
     """Return the modules from a layer's output to its input."""
+    if not module.layer.neuron.spiking:
+        raise InputError(
+            f"the readout {name!r} hears its own membrane, and a membrane does not travel on the chip: take a layer "
+            "that spikes, or the readout alone"
+        )
     path = f"{name}.connection"
     connection = module.connection
     inner = list(_modules(connection, f"{path}.")) if isinstance(connection, nn.Sequential) else [(path, connection)]

@@ -50,7 +50,8 @@ def quantise(
         approximate: names of what may differ, of `APPROXIMATIONS` in `snnkit.deploy.quantisation.neurons`: `hard_reset`
             where the network subtracts the threshold, `clamp_delays`, and `early_bias`, which files of NetX need.
     Returns:
-        An integer network: `chip.run(x)` computes as the chip does, `chip(x)` answers as the network.
+        An integer network: `chip.run(x)` computes as the chip does, `chip(x)` answers as the network, in the shape of
+            its last neurons.
     Raises:
         InputError: a layer that the chip cannot have, calibration data that are no spikes, an unknown name.
 
@@ -131,7 +132,7 @@ class _Quantised:
         self.approximate = check_request(net, target, bits, approximate)
         _check_calibration(calibration)
         self.x = x = calibration.detach().cpu().float()
-        self.original = approximated(net, ()).cpu().eval()
+        self.original = approximated(net, ()).cpu().float().eval()
         used = approximated(self.original, self.approximate)
         self.stages = lower(used, x.shape[2:], early="early_bias" in self.approximate)
         self.made: list[Rounded] = []
