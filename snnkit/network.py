@@ -129,6 +129,24 @@ class Network(nn.Sequential):
         return state
 
 
+def detached(state: State) -> State:
+    """Return a state cut off from the graph that made it, so that a long sequence can be learnt piece by piece.
+
+    Args:
+        state: what `run` or `step` of a network or layer returned.
+    Returns:
+        The same values, of which no gradient goes further back.
+
+    Example:
+        >>> net = Network(nn.Linear(4, 3), snnkit.LIF())
+        >>> y, state = net.run(torch.rand(10, 2, 4))
+        >>> y.sum().backward()
+        >>> y, state = net.run(torch.rand(10, 2, 4), detached(state))
+        >>> y.sum().backward()
+    """
+    return {name: detached(part) if isinstance(part, dict) else part.detach() for name, part in state.items()}
+
+
 def _folded(name: str, module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return what one of torch's layers makes of a sequence; an error that it raises says which layer it was."""
     try:

@@ -68,6 +68,8 @@ class Stream:
         Raises:
             InputError: an input of another shape or type.
         """
+        if not isinstance(x, np.ndarray):
+            raise InputError(f"a stream takes a numpy array [{self.n_inputs}], not {type(x).__name__}; use x.numpy()")
         if x.dtype != np.float32 or (self.n_inputs and x.shape != (self.n_inputs,)):
             raise InputError(
                 f"a stream takes float32 [{self.n_inputs}], not {x.dtype} {list(x.shape)}; one step at a time"

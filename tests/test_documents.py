@@ -1,5 +1,7 @@
 """What the documents show works: every Python block of the README and every numbered example runs."""
 
+import doctest
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -61,3 +63,31 @@ def test_an_example_runs_and_is_short(path: Path, run_python) -> None:
     done = run_python(str(path), timeout=110)
     assert done.returncode == 0, report(done)
     assert done.stdout.strip(), f"{path.name} prints nothing"
+
+
+EXAMPLES_IN_TEXT = [
+    *("network", "spiking", "stream", "neuron.description", "files.graph", "files.results"),
+    *("synapse.delay", "synapse.delay_conv", "synapse.recurrent", "synapse.taps"),
+    *("report.delays", "report.figures", "report.page", "report.pictures", "report.recordings", "report.theme"),
+]
+
+
+@pytest.mark.parametrize("name", EXAMPLES_IN_TEXT)
+def test_examples_in_the_text_of_modules_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    import torch
+    from torch import nn
+
+    import snnkit
+
+    monkeypatch.chdir(tmp_path)
+    net, x = (
+        snnkit.Network(nn.Linear(64, 128), snnkit.LIF(), nn.Linear(128, 10), snnkit.Readout()),
+        torch.rand(16, 8, 64),
+    )
+    snnkit.save(net, "net.h5", metadata={"accuracy": 0.97})
+    snnkit.files.save_recording("run.h5", net.record(x))
+    snnkit.files.save_results("results.h5", {"accuracy": 0.97})
+    known = {"snnkit": snnkit, "torch": torch, "nn": nn, "np": np, "net": net, "x": x, "raster": snnkit.report.raster}
+    found = doctest.testmod(importlib.import_module(f"snnkit.{name}"), extraglobs=known, optionflags=doctest.ELLIPSIS)
+    assert found.attempted > 0 and found.failed == 0

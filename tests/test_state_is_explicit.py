@@ -8,6 +8,7 @@ from torch import nn
 
 import snnkit
 from snnkit.errors import InputError
+from snnkit.network import detached
 
 
 def network() -> snnkit.Network:
@@ -48,6 +49,21 @@ def test_a_run_changes_nothing_on_the_network() -> None:
     first = net(x)
     assert torch.equal(net(x), first)
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_a_long_sequence_is_learnt_piece_by_piece() -> None:
+    net, x = network().double(), images().double()
+    whole, end = net.run(x)
+    first, state = net.run(x[:4])
+    second, after = net.run(x[4:], detached(state))
+    assert torch.equal(torch.cat([first, second]), whole)
+    torch.testing.assert_close(after, end)
+    cut = x[:4].clone().requires_grad_(), x[4:].clone().requires_grad_()
+    y, state = net.run(cut[0])
+    y.sum().backward()
+    past = cut[0].grad.clone()
+    net.run(cut[1], detached(state))[0].sum().backward()
+    assert torch.equal(cut[0].grad, past) and cut[1].grad.any()
 
 
 def test_a_slice_is_a_network_of_the_same_layers() -> None:

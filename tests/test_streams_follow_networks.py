@@ -56,6 +56,8 @@ def test_what_cannot_be_streamed_is_refused() -> None:
     with pytest.raises(InputError, match=r"layer '1\.0' \(Conv1d\) cannot be streamed; Linear, DelayLinear"):
         snnkit.Stream(snnkit.Network(nn.Linear(3, 3), nn.Sequential(nn.Conv1d(1, 1, 1))))
     stream = snnkit.Stream(snnkit.Network(nn.Linear(3, 2)))
+    with pytest.raises(InputError, match=r"a stream takes a numpy array \[3\], not Tensor; use x.numpy\(\)"):
+        stream.step(torch.zeros(3))
     with pytest.raises(InputError, match=r"a stream takes float32 \[3\], not float64 \[3\]"):
         stream.step(np.zeros(3))  # pyright: ignore[reportArgumentType]
     with pytest.raises(InputError, match=r"a stream takes float32 \[3\], not float32 \[4\]"):
