@@ -48,6 +48,18 @@ def test_wanted_rates_are_reached_from_any_start(wanted, gain):
         assert torch.equal(dict(net.named_parameters())[name], value)
 
 
+def test_padding_counts_for_nothing():
+    x, lengths = inputs(), torch.full((16,), 30)
+    longer = torch.cat([x, torch.zeros_like(x)])
+    plain, padded = network(), network()
+    assert snnkit.initialise(padded, longer, lengths=lengths) == snnkit.initialise(plain, x)
+    labels = torch.arange(16) % 4
+    expected, found = snnkit.diagnose(plain, x, labels), snnkit.diagnose(plain, longer, labels, lengths=lengths)
+    for mine, theirs in zip(found.layers, expected.layers, strict=True):
+        assert (mine.rate, mine.silent, mine.saturated) == (theirs.rate, theirs.silent, theirs.saturated)
+        assert (mine.gradient or 0.0) == pytest.approx(theirs.gradient or 0.0, rel=1e-4)
+
+
 def test_weights_are_multiplied_by_the_gain_that_is_told():
     net = network()
     before = net[0].weight.clone()

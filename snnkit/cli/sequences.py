@@ -39,11 +39,16 @@ class Sequences:
 
     def first(self, split: Any, count: int, generator: torch.Generator) -> Tensor:
         """Return the first samples of a split as a sequence [T, B, …]."""
+        return self.padded(split, count, generator)[0]
+
+    def padded(self, split: Any, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """Return the first samples of a split as a sequence [T, B, …], and their lengths [B] where they have some."""
         samples = self.of(split)
         if self.encode is not None:
-            return self.encode(samples[0][:count], generator)
+            return self.encode(samples[0][:count], generator), None
         framed: Any = samples
-        return framed.batch(torch.arange(min(count, len(framed))))[0].transpose(0, 1)
+        x, _, lengths = framed.batch(torch.arange(min(count, len(framed))))
+        return x.transpose(0, 1), lengths
 
 
 def sequences(data: Dataset, settings: DataSettings) -> Sequences:

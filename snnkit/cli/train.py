@@ -33,12 +33,12 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     data = snnkit.data.load(recipe.data.name, root or recipe.data.root)
     inputs = sequences(data, recipe.data)
     net = build_network(recipe.network, seed=recipe.train.seed)
-    x = inputs.first(data.train, _SAMPLES, torch.Generator().manual_seed(recipe.train.seed))
+    x, lengths = inputs.padded(data.train, _SAMPLES, torch.Generator().manual_seed(recipe.train.seed))
     _check_input(net, x)
     # What could not be stored at the end is refused before it is trained.
     to_bytes(net)
     if recipe.network.rate is not None:
-        snnkit.initialise(net, x, rate=recipe.network.rate)
+        snnkit.initialise(net, x, rate=recipe.network.rate, lengths=lengths)
 
     def report(epoch: Epoch) -> None:
         console.print(

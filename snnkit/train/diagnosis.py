@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
 
-from snnkit.train.layers import Passed, neuron_layer, passed, undisturbed
+from snnkit.train.layers import Passed, mean_over_steps, neuron_layer, passed, undisturbed
 from snnkit.train.losses import loss_function
 
 _SATURATED_RATE = 0.95
@@ -119,7 +119,9 @@ class Diagnosis:
         return text.get()
 
 
-def diagnose(net: nn.Module, x: Tensor, target: Tensor | None = None, *, loss: str = "rate") -> Diagnosis:
+def diagnose(
+    net: nn.Module, x: Tensor, target: Tensor | None = None, *, loss: str = "rate", lengths: Tensor | None = None
+) -> Diagnosis:
     """Run a network forwards and backwards once and report on every layer; nothing about it changes.
 
     Args:
@@ -127,6 +129,7 @@ def diagnose(net: nn.Module, x: Tensor, target: Tensor | None = None, *, loss: s
         x: typical inputs [T, B, features…].
         target: class of each sample [B] for the loss; without it the loss is the mean square of the outputs.
         loss: "rate", "last", "max" or "first_spike".
+        lengths: valid steps of each sample [B]; padding then counts for nothing.
     Returns:
         Rates, shares of silent and saturated neurons, sizes of states and gradients, and findings with fixes.
     Raises:
@@ -139,11 +142,11 @@ def diagnose(net: nn.Module, x: Tensor, target: Tensor | None = None, *, loss: s
         'dead'
     """
     with undisturbed(net), torch.enable_grad():
-        layers = list(passed(net, x))
+        layers = list(passed(net, x, lengths))
         y = layers[-1].outputs
-        value = y.float().square().mean() if target is None else loss_function(loss)(y, target)
+        value = y.float().square().mean() if target is None else loss_function(loss)(y, target, lengths=lengths)
         gradients = _gradients(layers, value)
-        healths = tuple(_health(layer, gradients.get(layer.name)) for layer in layers)
+        healths = tuple(_health(layer, gradients.get(layer.name), lengths) for layer in layers)
     healths = tuple(health for health in healths if health.membrane is not None or health.gradient is not None)
     return Diagnosis(healths, tuple(_findings(healths)))
 
@@ -166,7 +169,7 @@ def _gradients(layers: list[Passed], value: Tensor) -> dict[str, float]:
     return norms
 
 
-def _health(layer: Passed, gradient: float | None) -> Health:
+def _health(layer: Passed, gradient: float | None, lengths: Tensor | None) -> Health:
     neurons = neuron_layer(layer.module)
     if neurons is None:
         return Health(layer.name, layer.kind, gradient=gradient)
@@ -176,7 +179,7 @@ def _health(layer: Passed, gradient: float | None) -> Health:
     constants += [value.detach().abs().max().item() for value in neurons.values().values()]
     spikes: dict[str, float] = {}
     if layer.spiking:
-        rates = layer.outputs.detach().float().mean((0, 1))
+        rates = mean_over_steps(layer.outputs.detach(), lengths)
         spikes = {
             "rate": rates.mean().item(),
             "silent": (rates == 0).float().mean().item(),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snnkit.errors import InputError
 from snnkit.network import Network, row
-from snnkit.train.layers import neuron_layer, run_layer, undisturbed
+from snnkit.train.layers import mean_over_steps, neuron_layer, run_layer, undisturbed
 
 _DOUBLINGS = 30
 _HALVINGS = 40
@@ -35,7 +35,7 @@ class Gain:
     rate: float
 
 
-def initialise(net: nn.Module, x: Tensor, *, rate: float = 0.1) -> tuple[Gain, ...]:
+def initialise(net: nn.Module, x: Tensor, *, rate: float = 0.1, lengths: Tensor | None = None) -> tuple[Gain, ...]:
     """Scale the weights before each spiking layer, in order, so that it fires at a rate on given inputs.
 
     Only weights are multiplied, each layer's by one number; biases and everything else stay. Where several layers
@@ -45,6 +45,7 @@ def initialise(net: nn.Module, x: Tensor, *, rate: float = 0.1) -> tuple[Gain, .
         net: a `snnkit.Network`; its weights change in place.
         x: typical inputs [T, B, features…].
         rate: wanted mean, in spikes per step and neuron, above 0.
+        lengths: valid steps of each sample [B]; padding then counts for nothing.
     Returns:
         What was done to each layer, with the rate reached.
     Raises:
@@ -64,7 +65,7 @@ def initialise(net: nn.Module, x: Tensor, *, rate: float = 0.1) -> tuple[Gain, .
     kept = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
     try:
         with torch.no_grad(), undisturbed(net):
-            return _scaled(list(_leaves(net)), x, rate)
+            return _scaled(list(_leaves(net)), x, rate, lengths)
     except BaseException:
         with torch.no_grad():
             for name, parameter in net.named_parameters():
@@ -82,7 +83,9 @@ def _leaves(net: nn.Module, within: str = "") -> Iterator[tuple[str, nn.Module]]
             yield f"{within}{name}", module
 
 
-def _scaled(leaves: Sequence[tuple[str, nn.Module]], x: Tensor, rate: float) -> tuple[Gain, ...]:
+def _scaled(
+    leaves: Sequence[tuple[str, nn.Module]], x: Tensor, rate: float, lengths: Tensor | None
+) -> tuple[Gain, ...]:
     gains, waiting, scaled = [], [], {}
     for name, module in leaves:
         waiting.append((name, module))
@@ -101,16 +104,16 @@ def _scaled(leaves: Sequence[tuple[str, nn.Module]], x: Tensor, rate: float) -> 
                 )
             scaled[layer] = weights
             for _, part in waiting[: weighted[-1]]:
-                x = run_layer(part, x)
+                x = run_layer(part, x, lengths)
             waiting = waiting[weighted[-1] :]
-            gains.append(_gain(waiting, x, rate))
+            gains.append(_gain(waiting, x, rate, lengths))
         for _, part in waiting:
-            x = run_layer(part, x)
+            x = run_layer(part, x, lengths)
         waiting = []
     return tuple(gains)
 
 
-def _gain(parts: Sequence[tuple[str, nn.Module]], x: Tensor, rate: float) -> Gain:
+def _gain(parts: Sequence[tuple[str, nn.Module]], x: Tensor, rate: float, lengths: Tensor | None) -> Gain:
     """Scale the weights of the first part so that the last one fires at the rate."""
     (weights, first), (neurons, _) = parts[0], parts[-1]
     if not x.any():
@@ -125,8 +128,8 @@ def _gain(parts: Sequence[tuple[str, nn.Module]], x: Tensor, rate: float) -> Gai
         weight.copy_(original * factor)
         y = x
         for _, part in parts:
-            y = run_layer(part, y)
-        return y.mean(dtype=torch.float64).item()
+            y = run_layer(part, y, lengths)
+        return mean_over_steps(y, lengths).mean().item()
 
     at_rest = measured(0.0)
     if at_rest >= rate:

@@ -79,6 +79,12 @@ def run_layer(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Te
     return fold(module, x, lengths)
 
 
+def mean_over_steps(y: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return the mean of outputs [T, B, features…] over samples and their valid steps [features…], in float64."""
+    steps = len(y) * y.shape[1] if lengths is None else int(lengths.sum())
+    return y.sum((0, 1), dtype=torch.float64) / steps
+
+
 def passed(net: nn.Module, x: Tensor, lengths: Tensor | None = None, *, within: str = "") -> Iterator[Passed]:
     """Yield the layers of a network in order, each with its inputs and outputs, from fresh state.
 
