@@ -3,11 +3,15 @@
 import doctest
 import math
 
+import numpy
 import pytest
 import torch
 
 from snnkit.data import encode
+from snnkit.data.binning import frames
+from snnkit.data.events import Events
 from snnkit.errors import InputError
+from snnkit.synapse import DelayLinear
 
 IMAGES = torch.rand(5, 3, 4, generator=torch.Generator().manual_seed(3))
 
@@ -252,3 +256,16 @@ def test_steps_below_one_are_refused(call, steps):
 def test_bad_options_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_numpys_whole_numbers_are_whole_numbers() -> None:
+    steps, images = numpy.int64(3), torch.rand(2, 4)
+    assert torch.equal(encode.latency(images, steps=steps), encode.latency(images, steps=3))
+    assert encode.population(images, neurons=numpy.int32(5), steps=steps).shape == (3, 2, 4, 5)
+    events = Events.build([([0, 2500], [1, 0])], [0], shape=(2,), classes=("a",))
+    x, _ = frames(events, step=numpy.int64(1000), steps=numpy.int64(4))
+    assert torch.equal(x, frames(events, step=1000, steps=4)[0])
+    layer = DelayLinear(4, 3, max_delay=numpy.int64(5))
+    assert type(layer.max_delay) is int
+    with pytest.raises(InputError, match="step is True; a whole number of at least 1 is needed"):
+        frames(events, step=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,7 +65,7 @@ def frames(
     Source: lengths and frames as in the SHD experiments of Hammouamri et al. 2024 (arXiv 2306.17670).
     """
     for name, value in {"step": step, "steps": 1 if steps is None else steps, "pool": pool}.items():
-        if not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise InputError(f"{name} is {value!r}; a whole number of at least 1 is needed, e.g. step=10_000 for 10 ms")
     if binning not in BINNINGS:
         raise InputError(f"no binning {binning!r}{nearest(binning, BINNINGS)}; known: {', '.join(BINNINGS)}")
@@ -73,7 +74,7 @@ def frames(
         raise InputError("there are no recordings to bin; at least one index is needed")
     bins = [BINNINGS[binning](times, step) for times, _ in chosen]
     lengths = np.array([int(found[-1]) + 1 if len(found) else 1 for found in bins])
-    longest = int(lengths.max()) if steps is None else steps
+    longest = int(lengths.max()) if steps is None else int(steps)
     channels, shape = _pooled(events.shape, pool)
     _check_room(longest, len(chosen), shape)
     size = math.prod(shape)

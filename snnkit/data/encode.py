@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -194,7 +195,7 @@ def receptive_fields(
                 [0., 0.],
                 [0., 0.]])
     """
-    if not (isinstance(neurons, int) and neurons >= 2):
+    if not (isinstance(neurons, Integral) and neurons >= 2):
         raise InputError(f"neurons is {neurons!r}; a whole number of at least 2 is needed")
     if not -math.inf < low < high < math.inf:
         raise InputError(f"low is {low} and high is {high}; finite numbers with low < high are needed")
@@ -208,9 +209,9 @@ def receptive_fields(
 
 def _steps(steps: int) -> int:
     """Return `steps`, or raise where it is not a whole number of at least 1."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
         raise InputError(f"steps is {steps!r}; a whole number of at least 1 is needed")
-    return steps
+    return int(steps)
 
 
 def _check(tensor: Tensor, name: str, low: float, high: float, axes: str = "B, features…") -> None:

@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -58,7 +59,7 @@ class Delayed(nn.Module):
             self.register_buffer("delay", delay)
         self.bias = nn.Parameter(torch.zeros(outputs)) if options["bias"] else None
         self.register_buffer("sigma", torch.tensor(self.widest))
-        self.look()
+        self.width, self.settled = repr(self.widest), False
         self.register_load_state_dict_post_hook(type(self).look)
         self.reset_parameters()
 
@@ -382,9 +383,9 @@ def _valid(lengths: Tensor, x: Tensor, tail: int) -> Tensor:
 
 
 def _whole(value: Any, name: str, low: int, high: int = 1 << 31) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}; a whole number of at least {low} and at most {high} is needed")
-    return value
+    return int(value)
 
 
 def _known(value: Any, name: str, known: Any) -> str:
