@@ -176,10 +176,7 @@ class Spiking(nn.Module):
             every = max(1, math.isqrt(T)) if torch.is_grad_enabled() else T
         backend, _ = backends.resolve(self.backend, x.device, x.dtype)
         params = self.vectors(shape, stacked.dtype)
-        y, after, checkpoints = backends.run(
-            self._kernel, x.reshape(T, M), stacked, params, backend=backend, every=every
-        )
-        return y.view(x.shape), after, checkpoints
+        return backends.run(self._kernel, x, stacked, params, backend=backend, every=every)
 
     def _fresh(self, x: Tensor, neurons: int) -> Tensor:
         """Return the states before the first step, [S, neurons]."""

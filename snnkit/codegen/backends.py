@@ -70,12 +70,12 @@ def _pick(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
 def run(
     kernel: Kernel, x: Tensor, state: Tensor, params: Sequence[Tensor], *, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a kernel on a resolved backend; shapes as in `cpu.forward`."""
+    """Run a kernel on a resolved backend over x [T, …]; otherwise as `cpu.forward`."""
     if backend == "reference":
         from snnkit.codegen import reference
 
-        y, after, trace = reference.forward(kernel, x, state, params)
-        return y, after, trace[::every]
+        y, after, trace = reference.forward(kernel, x.flatten(1), state, params)
+        return y.view(x.shape), after, trace[::every]
     from snnkit.codegen.operators import neuron
 
     return neuron(x, state, params, kernel.key, backend, every)

@@ -32,12 +32,12 @@ def _backend(name: str) -> Any:
 def _forward(
     x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run kernel `key` over x [T, M] from state [S, M]; see `cpu.forward` for shapes."""
+    """Run kernel `key` over x [T, …] from state [S, M]; see `cpu.forward`, which takes x as [T, M]."""
     kernel = known(key)
-    result = _backend(backend).forward(kernel, x, state, params, every)
+    y, after, checkpoints = _backend(backend).forward(kernel, x.flatten(1), state, params, every)
     if backend == "cpu":
-        check_outcome(kernel, x, state, result[1])
-    return result
+        check_outcome(kernel, x, state, after)
+    return y.view(x.shape), after, checkpoints
 
 
 forward_kernel = torch.library.custom_op("snnkit::neuron", _forward, mutates_args=())
@@ -62,9 +62,10 @@ def _backward(
     every: int,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run kernel `key` backward; see `cpu.backward` for shapes."""
-    flags = tuple(bool(flag) for flag in wanted)
-    return _backend(backend).backward(known(key), x, checkpoints, params, (grad_y, grad_after), every, flags)
+    """Run kernel `key` backward; see `cpu.backward`, which takes x and the gradient of y as [T, M]."""
+    flags, grads = tuple(bool(flag) for flag in wanted), (grad_y.flatten(1), grad_after)
+    found = _backend(backend).backward(known(key), x.flatten(1), checkpoints, params, grads, every, flags)
+    return found[0].view(x.shape), *found[1:]
 
 
 backward_kernel = torch.library.custom_op("snnkit::neuron_backward", _backward, mutates_args=())
@@ -108,9 +109,10 @@ class _Forward(Function):
         x, checkpoints, *params = ctx.saved_tensors
         grad_y = x.new_zeros(()).expand_as(x) if grads[0] is None else grads[0]
         grad_after = checkpoints.new_zeros(checkpoints.shape[1:]) if grads[1] is None else grads[1]
-        grad_x, grad_state, totals = _apply(
-            _Backward, x, checkpoints, grad_y, grad_after, ctx.call, ctx.wanted, *params
-        )
+        arguments = x, checkpoints, grad_y, grad_after, ctx.call, ctx.wanted, *params
+        differentiated = torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
+        found = _apply(_Backward, *arguments) if differentiated else _Backward.forward(*arguments)
+        grad_x, grad_state, totals = found
         return grad_x, grad_state, None, None, *sums(totals, params, ctx.wanted)
 
     @staticmethod
@@ -119,8 +121,8 @@ class _Forward(Function):
     ) -> Any:
         _refuse_mapped(in_dims[4:])
         V = info.batch_size
-        outputs = _apply(_Forward, _fold(x, in_dims[0], V), _fold(state, in_dims[1], V), call, wanted, *params)
-        return tuple(_unfold(output, V) for output in outputs), (0, 0, 0)
+        y, *states = _apply(_Forward, _among(x, in_dims[0], V), _fold(state, in_dims[1], V), call, wanted, *params)
+        return (y, *(_unfold(state, V) for state in states)), (1, 0, 0)
 
 
 class _Backward(Function):
@@ -155,9 +157,10 @@ class _Backward(Function):
         *tensors, call, wanted = arguments[:6]
         _refuse_mapped(in_dims[6:])
         V = info.batch_size
-        folded = [_fold(tensor, dim, V) for tensor, dim in zip(tensors, in_dims[:4], strict=True)]
-        outputs = _apply(_Backward, *folded, call, wanted, *arguments[6:])
-        return tuple(_unfold(output, V) for output in outputs), (0, 0, 0)
+        places = (_among, _fold, _among, _fold)
+        folded = [place(t, dim, V) for place, t, dim in zip(places, tensors, in_dims[:4], strict=True)]
+        grad_x, *states = _apply(_Backward, *folded, call, wanted, *arguments[6:])
+        return (grad_x, *(_unfold(state, V) for state in states)), (1, 0, 0)
 
 
 def _apply(function: type[Function], *arguments: Any) -> Any:
@@ -171,7 +174,7 @@ def _apply(function: type[Function], *arguments: Any) -> Any:
 def neuron(
     x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a registered kernel over time, with gradients; see `cpu.forward` for shapes and returns."""
+    """Run a registered kernel over a sequence [T, …], with gradients; otherwise as `cpu.forward`."""
     if torch.compiler.is_compiling():
         return forward_kernel(x, state, params, key, backend, every)
     wanted = tuple(int(p.requires_grad) for p in params)
@@ -227,14 +230,19 @@ def sums(totals: Tensor, params: Sequence[Tensor], wanted: Sequence[int]) -> lis
     return [next(rows).reshape(-1, len(p)).sum(0) if w else None for p, w in zip(params, wanted, strict=True)]
 
 
-def _fold(tensor: Tensor, dim: int | None, size: int) -> Tensor:
-    """Put a mapped dimension in front of the neurons: [T, M] becomes [T, V * M]."""
-    mapped = tensor.unsqueeze(0).expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+def _among(sequence: Tensor, dim: int | None, size: int) -> Tensor:
+    """Put a mapped dimension of a sequence in front of its samples: [T, V, …]."""
+    return sequence.unsqueeze(1).expand(-1, size, *sequence.shape[1:]) if dim is None else sequence.movedim(dim, 1)
+
+
+def _fold(states: Tensor, dim: int | None, size: int) -> Tensor:
+    """Put a mapped dimension of states in front of the neurons: [S, M] becomes [S, V * M]."""
+    mapped = states.unsqueeze(0).expand(size, *states.shape) if dim is None else states.movedim(dim, 0)
     return mapped.movedim(0, -2).flatten(-2)
 
 
-def _unfold(tensor: Tensor, size: int) -> Tensor:
-    return tensor.unflatten(-1, (size, tensor.shape[-1] // size)).movedim(-2, 0)
+def _unfold(states: Tensor, size: int) -> Tensor:
+    return states.unflatten(-1, (size, states.shape[-1] // size)).movedim(-2, 0)
 
 
 def _refuse_mapped(dims: Sequence[int | None]) -> None:

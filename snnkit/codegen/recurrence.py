@@ -166,7 +166,7 @@ def _stepper(
     """Return a kernel as a function of the arrays that differ between steps; without `wanted` the forward one."""
     real, neurons = cpu.precision(state), state.shape[1]
     vectors = cpu.numbers(params, real)
-    function = cpu.compiled(kernel, real, wanted)
+    function = cpu.compiled(kernel, real, wanted, cpu.shared(params, neurons))
     fixed: tuple[Any, ...] = (vectors,)
     if wanted is not None:
         fixed += (np.array(list(kernel.surrogate.params.values()) or [0.0], dtype=real),)

@@ -383,7 +383,7 @@ def _valid(lengths: Tensor, x: Tensor, tail: int) -> Tensor:
 
 
 def _whole(value: Any, name: str, low: int, high: int = 1 << 31) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
         raise InputError(f"{name} is {value!r}; a whole number of at least {low} and at most {high} is needed")
     return int(value)
 
