@@ -206,6 +206,15 @@ def test_a_recurrent_connection_sees_each_output_one_step_later():
     assert (neurons.spikes, connection.accumulate) == (5 * 3, 4 * 3 * 3)
 
 
+@pytest.mark.parametrize("size", [(2, 9), (2, 6, 5)])
+def test_delays_over_space_cost_what_a_convolution_costs(size):
+    plain, delayed = (nn.Conv1d, snnkit.DelayConv1d) if len(size) == 2 else (nn.Conv2d, snnkit.DelayConv2d)
+    x = (torch.rand(4, 3, *size, generator=torch.Generator().manual_seed(0)) < 0.5).float()
+    layers = (plain(2, 3, 3, stride=2, padding=1), delayed(2, 3, 3, stride=2, padding=1, max_delay=2))
+    counts = [deploy.energy(snnkit.Network(layer, LIF()), x).accumulate for layer in layers]
+    assert counts[0] == counts[1] > 0
+
+
 def test_a_layer_of_ones_own_says_its_fan_out():
     class Sparse(nn.Linear):
         def fan_out(self, shape):

@@ -44,7 +44,8 @@ class _DelayConv(Delayed):
         """Return the synapses that a spike of each input reaches, in the shape of one input [channels, space…]."""
         probe = torch.ones(1, *shape, requires_grad=True)
         ones = torch.ones(self.n_outputs * self.taps, self.n_inputs, *self.kernel_size)
-        (reached,) = torch.autograd.grad(self._convolve(probe, ones).sum(), probe)
+        with torch.enable_grad():
+            (reached,) = torch.autograd.grad(self._convolve(probe, ones).sum(), probe)
         return reached[0]
 
     @classmethod
