@@ -103,7 +103,7 @@ REFUSED = {
     ),
     "start above the threshold": (
         [nn.Linear(6, 4), hard(), nn.Linear(4, 4), hard(theta=0.5, v_reset=-2.0, v_rest=-2.0)],
-        r"layer '3' cannot be at 2 from its reset when its input arrives, 2 steps after.*use v_reset=0 and v_rest=0",
+        r"layer '3' cannot be at 2 from its reset when its input arrives, 2 steps.*use v_reset=0 and v_rest=0, or ac",
     ),
 }
 
@@ -197,6 +197,12 @@ def test_a_late_subtraction_is_approximated_by_a_hard_reset():
     assert torch.equal(chips[0](x), chips[1](x)) and chips[0](x).any()
     full = snnkit.Network(weights, snnkit.Spiking(LATE, beta=1.0, theta=0.3))
     assert int(quantise(full, calibration=x, approximate=("hard_reset",)).populations[0].dv) == 0
+
+
+def test_a_membrane_that_cannot_be_made_ready_may_start_at_its_reset():
+    layers, _ = REFUSED["start above the threshold"]
+    chip = quantise(snnkit.Network(*layers), calibration=spikes(), approximate=("early_bias",))
+    assert not chip.output.v_start.any()
 
 
 def test_early_biases_are_whole_weights_from_a_membrane_of_0():

@@ -181,7 +181,8 @@ def _bias(stage: Stage, scale: float, leak: np.ndarray, vth: np.ndarray, late: i
     if not exact or (drift * ~instant).any():
         raise InputError(
             f"layer {stage.name!r} cannot be at {float(np.abs(stage.start).max()):g} from its reset when its input "
-            f"arrives, {late} steps after the chip starts; use v_reset=0 and v_rest=0"
+            f"arrives, {late} steps after the chip starts; use v_reset=0 and v_rest=0, or accept that it starts there "
+            "with approximate=('early_bias',)"
         )
     return _Bias(np.zeros_like(mantissa), 0, drive + drift, start)
 
