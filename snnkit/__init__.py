@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from snnkit.data import encode
     from snnkit.errors import SnnkitError
     from snnkit.files import load, save
-    from snnkit.network import Network
+    from snnkit.network import Network, detached
     from snnkit.neuron import surrogate
     from snnkit.spiking import Spiking
     from snnkit.stream import Stream
@@ -31,6 +31,7 @@ _HOME = {
     "SnnkitError": "snnkit.errors",
     "Spiking": "snnkit.spiking",
     "Stream": "snnkit.stream",
+    "detached": "snnkit.network",
     "diagnose": "snnkit.train",
     "encode": "snnkit.data",
     "initialise": "snnkit.train",
@@ -53,6 +54,7 @@ __all__ = [
     "convert",
     "data",
     "deploy",
+    "detached",
     "diagnose",
     "encode",
     "errors",

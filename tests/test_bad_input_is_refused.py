@@ -124,6 +124,9 @@ def test_unknown_names() -> None:
         snnkit.Network(nn.Linear(2, 2), "LIF")
     with pytest.raises(InputError, match=r"Recurrent takes a spiking layer"):
         snnkit.Recurrent(nn.ReLU(), nn.Linear(2, 2))
+    for connection in (nn.LSTM(2, 2), snnkit.LIF(), snnkit.Network(nn.Linear(2, 2))):
+        with pytest.raises(InputError, match=r"has a state of its own and cannot connect a layer to itself; use a"):
+            snnkit.Recurrent(snnkit.LIF(), connection)
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,13 @@ class _Forward(Function):
         return grad_x, grad_state, None, None, *sums(totals, params, ctx.wanted)
 
     @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        raise BackendError(
+            "the compiled kernels have no forward-mode derivative; "
+            "build the layer with backend='reference' for torch.func.jvp and jacfwd"
+        )
+
+    @staticmethod
     def vmap(
         info: Any, in_dims: tuple[Any, ...], x: Tensor, state: Tensor, call: Any, wanted: Any, *params: Any
     ) -> Any:

@@ -24,7 +24,7 @@ def fold(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     Raises:
         InputError: where the module keeps time itself, such as nn.LSTM.
     """
-    if isinstance(module, _OWN_TIME):
+    if keeps_time(module):
         raise InputError(f"{type(module).__name__} runs over time by itself; use it outside snnkit.Network")
     flat = x.flatten(0, 1)
     if lengths is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -36,6 +36,11 @@ def fold(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     if not isinstance(y, Tensor) or y.shape[0] != flat.shape[0]:
         raise InputError(f"{type(module).__name__} does not keep the batch axis, so it cannot be folded over time")
     return y.unflatten(0, (x.shape[0], x.shape[1]))
+
+
+def keeps_time(module: Any) -> bool:
+    """Return whether a layer of torch's runs over time by itself."""
+    return isinstance(module, _OWN_TIME)
 
 
 def stateful(module: Any) -> bool:

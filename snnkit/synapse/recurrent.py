@@ -12,8 +12,8 @@ from snnkit.codegen import recurrence
 from snnkit.codegen.backends import resolve
 from snnkit.errors import InputError
 from snnkit.spiking import Spiking, check_lengths, check_sequence
-from snnkit.synapse.delay import DelayLinear
-from snnkit.synapse.fold import stateful
+from snnkit.synapse.delay import Delayed, DelayLinear
+from snnkit.synapse.fold import keeps_time, stateful
 
 
 class Recurrent(nn.Module):
@@ -24,6 +24,8 @@ class Recurrent(nn.Module):
         connection: a module from the layer's output to its input, such as `nn.Linear(128, 128, bias=False)`. With
             delays, such as `snnkit.DelayLinear(128, 128, kind="axonal", kernel="triangle")` for one per neuron as in
             DelRec, an output of step t comes back at t + 1 + delay; its last outputs are the connection's state.
+    Raises:
+        InputError: a layer that does not spike, or a connection with another state.
 
     Example:
         >>> layer = Recurrent(snnkit.ALIF(tau=10.0), nn.Linear(128, 128, bias=False))
@@ -34,6 +36,11 @@ class Recurrent(nn.Module):
         super().__init__()
         if not isinstance(layer, Spiking):
             raise InputError(f"Recurrent takes a spiking layer such as snnkit.LIF(), not {type(layer).__name__}")
+        if keeps_time(connection) or (stateful(connection) and not isinstance(connection, Delayed)):
+            raise InputError(
+                f"{type(connection).__name__} has a state of its own and cannot connect a layer to itself; use a layer "
+                "without one, such as nn.Linear, several in nn.Sequential, or one with delays, such as DelayLinear"
+            )
         self.layer = layer
         self.connection = connection
 
