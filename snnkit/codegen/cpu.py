@@ -90,7 +90,7 @@ def backward(
     real = precision(checkpoints)
     surrogate = np.array(list(kernel.surrogate.params.values()) or [0.0], dtype=real)
     fixed = compiled(kernel, real, wanted, shared(params, M)), numbers(params, real), surrogate, every
-    grad_y, grad_state = grads
+    grad_y, grad_state = grads[0], grads[1].contiguous()
     grad_x = empty((T, M), x.dtype)
     totals = torch.zeros((sum(wanted), M), dtype=checkpoints.dtype)
     run = functools.partial(_backward, *fixed, totals)
@@ -113,7 +113,7 @@ def _backward(
     *tensors: Tensor,
 ) -> Tensor:
     """Run a kernel backward in its own precision, write the input's gradient, and return the first states'."""
-    x, checkpoints, grad_y, grad_after, grad_x = (tensor.contiguous().numpy() for tensor in tensors)
+    x, checkpoints, grad_y, grad_after, grad_x = (tensor.numpy() for tensor in tensors)
     before = empty(grad_after.shape, totals.dtype)
     arrays = x, checkpoints, vectors, surrogate, grad_y, grad_after, grad_x, before.numpy(), totals.numpy(), every
     share(functools.partial(function, *arrays), *grad_x.shape)

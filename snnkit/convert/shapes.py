@@ -86,9 +86,13 @@ def after(module: nn.Module, shape: Shape, name: str) -> Shape:
             with torch.no_grad():
                 light = copy.deepcopy(module).to("meta").eval()
                 result = tuple(light(torch.empty((1, *shape), device="meta")).shape[1:])
-    except (RuntimeError, ValueError, IndexError, NotImplementedError):
-        kind = type(module).__name__
-        raise InputError(f"layer {name!r} ({kind}) does not take inputs of shape {list(shape)}") from None
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise misfit(name, module, shape) from error
     if math.prod(result) > _LARGEST:
         raise InputError(f"layer {name!r} gives {math.prod(result):,} features; at most {_LARGEST:,} are read")
     return result
+
+
+def misfit(name: str, module: nn.Module, shape: Sequence[int]) -> InputError:
+    """Return the error of a layer that does not take inputs of a shape."""
+    return InputError(f"layer {name!r} ({type(module).__name__}) does not take inputs of shape {list(shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,8 +25,28 @@ Mix = Callable[[Tensor, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 """Changes frames [T, B, …] of lengths [B] and labels [B] together; returns frames and targets, as `augment.blend`."""
 
 
+class _Padded(Dataset, ABC):
+    """Recordings of any length, which are read several at a time."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return samples [B, T, …], labels [B] or targets [B, C], and lengths [B]."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return one sample [T, …], its label and its length."""
+        x, labels, lengths = self.batch(torch.tensor([range(len(self))[index]]))
+        return x[0], labels[0], lengths[0]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return some samples, padded to the longest of them, so that torch's DataLoader can stack them."""
+        return list(zip(*self.batch(torch.tensor(indices)), strict=True))
+
+
 @dataclass(frozen=True, eq=False)
-class FramedEvents(Dataset):
+class FramedEvents(_Padded):
     """Recordings as samples of frames, label and length; only the batch at hand is in memory as frames.
 
     `snnkit.train.fit` and `evaluate` take it as it is, and pass the lengths on.
@@ -68,15 +89,6 @@ class FramedEvents(Dataset):
     def __len__(self) -> int:
         return len(self.events)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the frames [T, …] of one recording, its label and its length."""
-        x, labels, lengths = self.batch(torch.tensor([range(len(self))[index]]))
-        return x[0], labels[0], lengths[0]
-
-    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Return some samples, padded to the longest of them, so that torch's DataLoader can stack them."""
-        return list(zip(*self.batch(torch.tensor(indices)), strict=True))
-
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return frames [B, T, …], labels [B] or targets [B, C], and lengths [B]; draws come from torch's own state."""
         generator = torch.Generator()
@@ -94,7 +106,7 @@ class FramedEvents(Dataset):
 
 
 @dataclass(frozen=True, eq=False)
-class FramedSignals(Dataset):
+class FramedSignals(_Padded):
     """Signals as samples of values, label and length, for `snnkit.train`.
 
     Args:
@@ -105,15 +117,6 @@ class FramedSignals(Dataset):
 
     def __len__(self) -> int:
         return len(self.signals)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the values [T, channels] of one recording, its label and its length."""
-        x, labels, lengths = self.batch(torch.tensor([range(len(self))[index]]))
-        return x[0], labels[0], lengths[0]
-
-    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Return some samples, padded to the longest of them, so that torch's DataLoader can stack them."""
-        return list(zip(*self.batch(torch.tensor(indices)), strict=True))
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return values [B, T, channels], labels [B] and lengths [B]."""

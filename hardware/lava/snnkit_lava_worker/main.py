@@ -72,9 +72,8 @@ def watch(job: Job, stopping: threading.Event) -> None:
             leave(job, 1)
         for child in known:
             if child.exitcode is not None and not stopping.is_set():
-                leave(
-                    job, 1, why=f"a process of Lava, {child.name}, ended with code {child.exitcode} before the run had"
-                )
+                ended = f"a process of Lava, {child.name}, ended with code {child.exitcode} before the run had"
+                leave(job, 1, why=ended)
 
 
 def leave(job: Job, code: int, *, why: str | None = None) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from snnkit.convert.shapes import misfit
 from snnkit.errors import InputError
 from snnkit.synapse import Delayed
 
@@ -111,9 +112,8 @@ def bias(chain: Sequence[tuple[str, nn.Module]], shape: Sequence[int]) -> Tensor
     for name, module in chain:
         try:
             x = _silent(module, x)
-        except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError):
-            kind = type(module).__name__
-            raise InputError(f"layer {name!r} ({kind}) does not take inputs of shape {list(x.shape[1:])}") from None
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            raise misfit(name, module, x.shape[1:]) from error
     return x[0].detach()
 
 
