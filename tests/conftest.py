@@ -19,8 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
-for width in ("COLUMNS", "LINES"):
-    os.environ.pop(width, None)
+# Programs that tests start print as they do for themselves, whatever the width of a terminal and under `make test`.
+for outer in ("COLUMNS", "LINES", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(outer, None)
 
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("repeatable")
