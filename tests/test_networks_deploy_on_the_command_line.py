@@ -75,6 +75,22 @@ def test_a_network_is_quantised_measured_fitted_and_written(call, model):
     }  # fmt: skip
 
 
+def test_both_files_of_a_network_are_evaluated_alike(call, model):
+    code, deployed, error = call("deploy", model / "hard.h5", "--out", "chip.h5")
+    assert code == 0, error
+    tables = []
+    for file in (model / "hard.h5", "chip.h5"):
+        code, out, error = call("evaluate", file)
+        assert code == 0, error
+        tables.append(dict(re.findall(r"^ *(\S.*?) {2,}([\d.]+)%? *$", out, re.MULTILINE)))
+    real, integers = tables
+    assert list(real) == list(integers), "the same measurements"
+    assert list(real)[:2] == ["samples", "accuracy"] and list(real)[-2:] == ["spikes per sample", "of layer 2"]
+    assert re.search(rf"accuracy of the chip +{integers['accuracy']}%", deployed)
+    assert float(integers["of layer 2"]) == pytest.approx(float(real["of layer 2"]), rel=0.05)
+    assert float(integers["of layer 2"]) > 1
+
+
 def test_bits_target_and_split_are_passed_on(call, model):
     code, out, error = call(
         "deploy", model / "hard.h5", "--bits", 4, "--target", "loihi1", "--split", "validation", "--data", "digits"

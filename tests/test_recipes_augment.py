@@ -14,7 +14,7 @@ from snnkit.cli import main
 from snnkit.cli import train as command
 from snnkit.cli.augmentation import check_masks, variation
 from snnkit.cli.sequences import sequences
-from snnkit.data import augment
+from snnkit.data import Dataset, augment
 from snnkit.errors import InputError, RecipeError
 from snnkit.train.augmentation import AugmentSettings, MaskTime
 from snnkit.train.batches import Batches
@@ -298,6 +298,21 @@ def test_a_mask_in_microseconds_is_refused_before_training(call, recipe):
     code, _, error = call("train", recipe("longest = 9", "longest = 90000"))
     assert code == 1
     assert re.search(r"mask_time\] longest is 90000 and recordings have \d+ steps; needed is less", error)
+
+
+def test_the_example_fits_the_data_that_it_names(checkout):
+    read = snnkit.train.read_recipe(checkout / "examples" / "recipes" / "shd.toml")
+    assert read.data.augment is not None and read.data.augment.given == ("mask_time", "mask_channels", "blend")
+    card = snnkit.data.card.read("shd")
+    made = variation(Dataset(card, {}), read.data.augment)
+    channels = -(-card.shape[0] // read.data.pool)
+    assert read.network.layers[0]["in"] == channels and read.network.layers[-2]["out"] == len(card.classes)
+    x, lengths = torch.ones(90, 40, channels), torch.full((40,), 90)
+    check_masks(read.data.augment, x, lengths)
+    varied = made.vary_frames(x, lengths, torch.Generator().manual_seed(0))
+    assert 0.4 < (varied == 0).any(0).any(1).float().mean() < 1.0
+    _, target = made.mix(varied, lengths, torch.arange(40) % 20, torch.Generator().manual_seed(0))
+    assert target.shape == (40, 20)
 
 
 def test_images_are_not_augmented():

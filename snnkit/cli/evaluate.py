@@ -55,8 +55,9 @@ def _table(done: Evaluation, title: str) -> Table:
     table = Table(title=title, title_justify="left", show_header=False, box=None)
     table.add_row("samples", str(done.samples))
     table.add_row("accuracy", f"{done.accuracy:.2%}")
-    for steps in sorted({1, len(done.accuracy_over_time) // 2, len(done.accuracy_over_time)} - {0}):
-        table.add_row(f"accuracy after {steps} steps", f"{done.accuracy_over_time[steps - 1]:.2%}")
+    over_time = done.accuracy_over_time
+    for steps in sorted({1, len(over_time) // 2, len(over_time)} - {0}):
+        table.add_row(f"accuracy after {steps} step{'s' * (steps > 1)}", f"{over_time[steps - 1]:.2%}")
     table.add_row("spikes per sample", f"{done.spikes_per_sample:.1f}")
     for name, spikes in done.spikes.items():
         table.add_row(f"  of layer {name}", f"{spikes:.1f}")

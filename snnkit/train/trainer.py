@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from snnkit.errors import BackendError, FileError, InputError
+from snnkit.errors import FileError, InputError
 from snnkit.spiking import Spiking
 from snnkit.synapse import Delayed
 from snnkit.train.batches import (
@@ -29,6 +27,7 @@ from snnkit.train.batches import (
 )
 from snnkit.train.checkpoint import has_checkpoints
 from snnkit.train.history import Epoch, History
+from snnkit.train.launch import launch
 from snnkit.train.layers import outputs, passed
 from snnkit.train.losses import firing_rate_regulariser, labels_of, loss_function, predictions
 from snnkit.train.optimiser import optimiser, set_learning_rates
@@ -99,7 +98,7 @@ def fit(
             f"{folder} holds checkpoints of an earlier run; type resume=True to continue it (on the command line "
             "--resume), or give another folder"
         )
-    fabric = _launch(settings)
+    fabric = launch(settings)
     mode = net.training
     data: dict[str, Any] = {"train": train, "validation": validation, "encode": encode or samples_first}
     try:
@@ -108,28 +107,6 @@ def fit(
             return training.run(Store(fabric, settings, folder), resume=resume, on_epoch=on_epoch)
     finally:
         net.train(mode)
-
-
-def _launch(settings: TrainSettings) -> Fabric:
-    """Return Fabric with all processes started; raises BackendError where the devices are not there."""
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    accelerator = settings.accelerator if settings.accelerator != "auto" else "cuda" if found else "cpu"
-    if accelerator == "cuda" and settings.devices > found:
-        raise BackendError(
-            f"{settings.devices} CUDA devices are asked for and {found} are there; "
-            f'type devices = {found} or accelerator = "cpu"'
-        )
-    if settings.devices > 1 and "LOCAL_RANK" not in os.environ and not Path(sys.argv[0]).is_file():
-        raise BackendError(
-            f"{settings.devices} devices need a script that can be started once per device, and {sys.argv[0]!r} is "
-            "not a file; save the script and type python script.py"
-        )
-    from lightning_fabric import Fabric
-
-    precision: Any = settings.precision
-    fabric = Fabric(accelerator=accelerator, devices=settings.devices, strategy=settings.strategy, precision=precision)
-    fabric.launch()
-    return fabric
 
 
 class _Watched(nn.Module):
