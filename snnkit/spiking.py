@@ -113,7 +113,7 @@ class Spiking(nn.Module):
         return result
 
     def vectors(self, shape: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
-        """Return the parameters for inputs [B, features…] as vectors of 1 or of one element per neuron of a sample."""
+        """Return the parameters for inputs [B, features…] as single numbers, or vectors of one per neuron of a sample."""
         flat = [_flat(value, name, shape) for name, value in self.values().items()]
         return [value if value.dtype == dtype else value.to(dtype) for value in flat]
 
@@ -125,8 +125,9 @@ class Spiking(nn.Module):
         }
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the output [T, B, features…] of the input [T, B, features…], from fresh state."""
-        return self.run(x)[0]
+        """Return the output [T, B, features…] of the input [T, B, features…], from fresh state; as `run` does."""
+        check_sequence(x, self.neuron.name)
+        return self._run(x)[0]
 
     def run(self, x: Tensor, state: State | None = None, *, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """Run over time.
@@ -300,9 +301,9 @@ def _value(neuron: Neuron, name: str, value: float | Tensor) -> Tensor:
 
 
 def _flat(value: Tensor, name: str, shape: Sequence[int]) -> Tensor:
-    """Return a parameter as a vector of 1 or of one element per neuron of a sample."""
+    """Return a parameter as one number or as a vector of one element per neuron of a sample."""
     if value.numel() == 1:
-        return value.reshape(1)
+        return value
     try:
         return value.expand(shape[1:]).reshape(-1)
     except RuntimeError:

@@ -18,6 +18,8 @@ from snnkit.arrays import empty, rows
 from snnkit.codegen import cache
 from snnkit.codegen.cpu_source import BLOCK, source
 from snnkit.codegen.kernel import Kernel, fingerprint
+from snnkit.errors import InputError
+from snnkit.settings import check_finite
 from snnkit.threads import split
 
 _SMALL = 1 << 15
@@ -32,40 +34,44 @@ _CHUNK = 1 << 20
 def forward(
     kernel: Kernel, x: Tensor, state: Tensor, params: Sequence[Tensor], every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a neuron over time.
+    """Run a neuron over time, outside autograd.
 
     Args:
         kernel: what to run.
-        x: input [T, M], fp32, fp64, bf16 or fp16; an expanded time axis is read in place.
+        x: input [T, …] of M neurons in all samples, fp32, fp64, bf16 or fp16; an expanded time axis is read in place.
         state: states before the first step [S, M].
-        params: one vector per parameter, of length 1 or of a divisor of M (neuron m takes element m % length).
+        params: one tensor per parameter, of one element or of a divisor of M (neuron m takes element m % length).
         every: steps between two checkpoints of the states.
     Returns:
-        Output [T, M] as `x`, states after the last step [S, M], checkpoints [ceil(T / every), S, M].
+        Output [T, …] as `x`, states after the last step [S, M], checkpoints [ceil(T / every), S, M].
+    Raises:
+        InputError: the states after the last step are not finite.
     """
-    T, M = x.shape
+    T, (S, M) = len(x), state.shape
     real = precision(state)
     run = functools.partial(_forward, compiled(kernel, real, None, shared(params, M)), numbers(params, real), every)
-    y = empty((T, M), x.dtype)
-    checkpoints = empty((-(-T // every), len(state), M), state.dtype)
+    y = empty(x.shape, x.dtype)
+    checkpoints = empty((-(-T // every), S, M), state.dtype)
     if x.dtype not in _HALF:
-        return y, run(rows(x), state, y, checkpoints), checkpoints
-    for steps, stretches in _pieces(T, M, every):
-        out = torch.empty(y[steps].shape)
-        state = run(rows(x[steps]).float(), state, out, checkpoints[stretches])
-        y[steps] = out
-    return y, state, checkpoints
+        after, finite = run(rows(x), state, y, checkpoints)
+    else:
+        after, finite = state, True
+        for steps, stretches in _pieces(T, M, every):
+            out = torch.empty(y[steps].shape)
+            after, fine = run(rows(x[steps]).float(), after, out, checkpoints[stretches])
+            y[steps], finite = out, finite and fine
+    check_outcome(kernel, x, state, finite=finite)
+    return y, after, checkpoints
 
 
 def _forward(
-    function: Callable[..., None], vectors: tuple[Any, ...], every: int, x: Tensor, state: Tensor, *outputs: Tensor
-) -> Tensor:
-    """Run a kernel over inputs in its own precision, write output and checkpoints, and return the last states."""
-    y, checkpoints = (tensor.numpy() for tensor in outputs)
-    after = empty(state.shape, state.dtype)
-    arrays = x.numpy(), state.numpy(), vectors, y, after.numpy(), checkpoints, every
-    share(functools.partial(function, *arrays), *y.shape)
-    return after
+    function: Callable[..., int], vectors: tuple[Any, ...], every: int, x: Tensor, state: Tensor, *outputs: Tensor
+) -> tuple[Tensor, bool]:
+    """Run a kernel in its own precision, write output and checkpoints; return the last states, whether all finite."""
+    y, checkpoints = outputs
+    M, after = state.shape[1], torch.empty_like(state, memory_format=torch.contiguous_format)
+    arrays = _matrix(x, M), state.contiguous().numpy(), vectors, _matrix(y, M), after.numpy(), checkpoints.numpy()
+    return after, not any(share(functools.partial(function, *arrays, every), len(y), M))
 
 
 def backward(
@@ -77,21 +83,20 @@ def backward(
     every: int,
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a neuron backward over time.
+    """Run a neuron backward over time, outside autograd.
 
     Args:
         kernel, x, checkpoints, params, every: as in `forward`.
-        grads: gradient of the output [T, M] and of the last states [S, M].
+        grads: gradient of the output [T, …] and of the last states [S, M].
         wanted: which parameters need a gradient.
     Returns:
-        Gradients of the input [T, M], of the first states [S, M], of the wanted parameters [P, M].
+        Gradients of the input [T, …], of the first states [S, M], of the wanted parameters [P, M].
     """
-    T, M = x.shape
+    T, M = len(x), checkpoints.shape[2]
     real = precision(checkpoints)
-    surrogate = np.array(list(kernel.surrogate.params.values()) or [0.0], dtype=real)
-    fixed = compiled(kernel, real, wanted, shared(params, M)), numbers(params, real), surrogate, every
+    fixed = compiled(kernel, real, wanted, shared(params, M)), numbers(params, real), _slope(kernel, real), every
     grad_y, grad_state = grads[0], grads[1].contiguous()
-    grad_x = empty((T, M), x.dtype)
+    grad_x = empty(x.shape, x.dtype)
     totals = torch.zeros((sum(wanted), M), dtype=checkpoints.dtype)
     run = functools.partial(_backward, *fixed, totals)
     if x.dtype not in _HALF:
@@ -105,18 +110,19 @@ def backward(
 
 
 def _backward(
-    function: Callable[..., None],
+    function: Callable[..., int],
     vectors: tuple[Any, ...],
-    surrogate: np.ndarray,
+    slope: np.ndarray,
     every: int,
     totals: Tensor,
     *tensors: Tensor,
 ) -> Tensor:
     """Run a kernel backward in its own precision, write the input's gradient, and return the first states'."""
-    x, checkpoints, grad_y, grad_after, grad_x = (tensor.numpy() for tensor in tensors)
-    before = empty(grad_after.shape, totals.dtype)
-    arrays = x, checkpoints, vectors, surrogate, grad_y, grad_after, grad_x, before.numpy(), totals.numpy(), every
-    share(functools.partial(function, *arrays), *grad_x.shape)
+    x, checkpoints, grad_y, grad_after, grad_x = tensors
+    M, before = grad_after.shape[1], torch.empty_like(grad_after)
+    ends = grad_after.numpy(), _matrix(grad_x, M), before.numpy(), totals.numpy()
+    arrays = _matrix(x, M), checkpoints.numpy(), vectors, slope, _matrix(grad_y, M), *ends
+    share(functools.partial(function, *arrays, every), len(grad_x), M)
     return before
 
 
@@ -126,7 +132,7 @@ def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tu
     It takes input [M] and states [S, M], float32, and returns output and states of the same shapes; `params` are as in
     `forward`.
     """
-    function = compiled(kernel, "float32", None, all(len(p) == 1 for p in params))
+    function = compiled(kernel, "float32", None, all(p.numel() == 1 for p in params))
     vectors = numbers([p.float() for p in params], "float32")
 
     def step(x: Any, state: Any) -> tuple[Any, Any]:
@@ -138,8 +144,8 @@ def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tu
 
 
 @functools.cache
-def compiled(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None, shared: bool = False) -> Callable[..., None]:
-    """Return the function of a kernel; arguments as in `cpu_source.source`."""
+def compiled(kernel: Kernel, real: str, wanted: tuple[bool, ...] | None, shared: bool = False) -> Callable[..., int]:
+    """Return the function of a kernel, forward or, with `wanted`, backward; arguments as in `cpu_source.source`."""
     import numba
 
     direction = "forward" if wanted is None else "backward"
@@ -157,12 +163,23 @@ def precision(tensor: Tensor) -> str:
 
 def shared(params: Sequence[Tensor], neurons: int) -> bool:
     """Return whether every parameter is one number for all of several neurons."""
-    return neurons > 1 and all(len(p) == 1 for p in params)
+    return neurons > 1 and all(p.numel() == 1 for p in params)
 
 
 def numbers(params: Sequence[Tensor], real: str) -> tuple[Any, ...]:
-    plain = [p.detach() if p.requires_grad else p for p in params]
-    return tuple(p.contiguous().numpy() for p in plain) or (np.zeros(1, dtype=real),)
+    """Return parameters as vectors of numpy; a kernel that has none takes a number that it does not read."""
+    return tuple(p.contiguous().numpy().reshape(-1) for p in params) or (np.zeros(1, real),)
+
+
+@functools.cache
+def _slope(kernel: Kernel, real: str) -> np.ndarray:
+    """Return the parameters of a kernel's surrogate; one that has none takes a number that it does not read."""
+    return np.array([*kernel.surrogate.params.values()] or [0.0], dtype=real)
+
+
+def _matrix(x: Tensor, M: int) -> np.ndarray:
+    """Return contiguous rows [T, …] as [T, M]."""
+    return x.numpy().reshape(-1, M)
 
 
 def _pieces(T: int, M: int, every: int) -> list[tuple[slice, slice]]:
@@ -171,6 +188,27 @@ def _pieces(T: int, M: int, every: int) -> list[tuple[slice, slice]]:
     return [(slice(k * every, (k + count) * every), slice(k, k + count)) for k in range(0, -(-T // every), count)]
 
 
-def share(run: Callable[[int, int], None], T: int, M: int) -> None:
-    """Run a kernel over all neurons, split between threads where there is enough to do."""
-    split(run, M, most=1 if T * M <= _SMALL else None, grain=64, piece=BLOCK)
+def share(run: Callable[[int, int], int], T: int, M: int) -> list[int]:
+    """Run a kernel over all neurons, split between threads where there is enough to do; return what it returns."""
+    return split(run, M, most=1 if T * M <= _SMALL else None, grain=64, piece=BLOCK)
+
+
+def check_outcome(kernel: Kernel, x: Tensor, state: Tensor, *, finite: bool) -> None:
+    """Raise InputError where the states after a run are not finite, naming what was not from the start."""
+    if not finite and check_finite():
+        raise InputError(_not_finite(kernel, x, state))
+
+
+def _not_finite(kernel: Kernel, x: Tensor, state: Tensor) -> str:
+    for name, tensor in (("input", x), ("start state", state)):
+        bad = ~torch.isfinite(tensor)
+        if bool(bad.any()):
+            where = f"{'step' if name == 'input' else 'state'} {int(bad.nonzero()[0, 0])}"
+            return (
+                f"the {name} of {kernel.neuron.name} holds NaN or infinity, first at {where}; "
+                "clean the data, or set SNNKIT_CHECK_FINITE=0 to let it through"
+            )
+    return (
+        f"a state of {kernel.neuron.name} became NaN or infinite within {len(x)} steps though its input is finite; "
+        "use smaller inputs or parameters (see snnkit.diagnose), or set SNNKIT_CHECK_FINITE=0 to let it through"
+    )

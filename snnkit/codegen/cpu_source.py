@@ -31,12 +31,12 @@ index = numba.int64
 parameters = numba.types.UniTuple(vector, {count})
 
 
-@numba.njit([numba.void({signature})], nogil=True, cache=True, error_model="numpy")
+@numba.njit([index({signature})], nogil=True, cache=True, error_model="numpy")
 '''
 
 _FORWARD = """def forward(inputs, state, params, outputs, after, checkpoints, every, low, high):
     w = np.empty({rows} * BLOCK, real)
-    T = outputs.shape[0]
+    T, wrong = outputs.shape[0], 0
     x_step = 1 if inputs.shape[0] == T else 0
 {constants}
     for start in range(low, high, BLOCK):
@@ -53,6 +53,7 @@ _FORWARD = """def forward(inputs, state, params, outputs, after, checkpoints, ev
 {work}
         for n in range(width):
 {keep}
+    return wrong
 """
 
 _BACKWARD = """def backward(
@@ -82,6 +83,7 @@ _BACKWARD = """def backward(
 {work}
         for n in range(width):
 {keep}
+    return 0
 """
 
 _REPLAY = """for n in range(width):
@@ -144,13 +146,15 @@ def _forward(step: Step, shared: bool) -> str:
     constants, params, once = _fixed(step, part.once, part.body, shared=shared)
     row = _Rows(step.before, params, (line.target for line in once))
     load = [f"{row(name)} = state[{k}, start + n]" for k, name in enumerate(step.before)]
+    keep = [f"after[{k}, start + n] = {row(name)}" for k, name in enumerate(step.before)]
+    finite = [f"abs({row(name)}) < math.inf" for name in step.before]
     return _FORWARD.format(
         rows=len(row.index),
         constants=_indent(constants, 4),
         load=_indent([*load, *_load_params(step, params, row), *row.compute(once)], 12),
         save=_indent([f"checkpoints[t // every, {k}, start + n] = {row(n)}" for k, n in enumerate(step.before)], 20),
         work=_indent([*_advance(step, part.body, row), f"y_t[n] = {step.output}"], 16),
-        keep=_indent([f"after[{k}, start + n] = {row(name)}" for k, name in enumerate(step.before)], 12),
+        keep=_indent([*keep, "wrong += 0 if " + (" and ".join(finite) or "True") + " else 1"], 12),
     )
 
 

@@ -6,7 +6,6 @@ around them give gradients, `torch.func.grad` and `vmap`, and refuse what the ke
 
 # Annotations stay objects here: torch reads the operators' schema from them.
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from snnkit.codegen.kernel import Kernel, known
-from snnkit.errors import BackendError, InputError
-from snnkit.settings import check_finite
+from snnkit.errors import BackendError
 
 
 def _backend(name: str) -> Any:
@@ -32,12 +30,8 @@ def _backend(name: str) -> Any:
 def _forward(
     x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run kernel `key` over x [T, …] from state [S, M]; see `cpu.forward`, which takes x as [T, M]."""
-    kernel = known(key)
-    y, after, checkpoints = _backend(backend).forward(kernel, x.flatten(1), state, params, every)
-    if backend == "cpu":
-        check_outcome(kernel, x, state, after)
-    return y.view(x.shape), after, checkpoints
+    """Run kernel `key` over x [T, …] from state [S, M]; see `cpu.forward`."""
+    return _backend(backend).forward(known(key), x, state, params, every)
 
 
 forward_kernel = torch.library.custom_op("snnkit::neuron", _forward, mutates_args=())
@@ -62,10 +56,9 @@ def _backward(
     every: int,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run kernel `key` backward; see `cpu.backward`, which takes x and the gradient of y as [T, M]."""
-    flags, grads = tuple(bool(flag) for flag in wanted), (grad_y.flatten(1), grad_after)
-    found = _backend(backend).backward(known(key), x.flatten(1), checkpoints, params, grads, every, flags)
-    return found[0].view(x.shape), *found[1:]
+    """Run kernel `key` backward; see `cpu.backward`."""
+    flags = tuple(map(bool, wanted))
+    return _backend(backend).backward(known(key), x, checkpoints, params, (grad_y, grad_after), every, flags)
 
 
 backward_kernel = torch.library.custom_op("snnkit::neuron_backward", _backward, mutates_args=())
@@ -233,8 +226,13 @@ forward_kernel.register_autograd(_differentiate, setup_context=_setup)
 
 def sums(totals: Tensor, params: Sequence[Tensor], wanted: Sequence[int]) -> list[Tensor | None]:
     """Return the gradient of each parameter: the totals [P, M] of its neurons, summed over the batch."""
-    rows = iter(totals.unbind(0)) if any(wanted) else iter(())
-    return [next(rows).reshape(-1, len(p)).sum(0) if w else None for p, w in zip(params, wanted, strict=True)]
+    if not any(wanted):
+        return [None] * len(params)
+    rows = iter(totals.unbind(0))
+    return [
+        next(rows).reshape(-1, p.numel()).sum(0).reshape(p.shape) if w else None
+        for p, w in zip(params, wanted, strict=True)
+    ]
 
 
 def _among(sequence: Tensor, dim: int | None, size: int) -> Tensor:
@@ -258,25 +256,3 @@ def _refuse_mapped(dims: Sequence[int | None]) -> None:
             "vmap over a neuron's parameters is not possible in the compiled kernels; build the layer with "
             "backend='reference', or give the parameter one value per neuron"
         )
-
-
-def check_outcome(kernel: Kernel, x: Tensor, state: Tensor, after: Tensor) -> None:
-    """Raise InputError where the states after the last step are not finite, naming what was not from the start."""
-    # The sum of what is finite is finite too, or has overflowed.
-    if check_finite() and not math.isfinite(after.sum()) and not bool(torch.isfinite(after).all()):
-        raise InputError(_not_finite(kernel, x, state))
-
-
-def _not_finite(kernel: Kernel, x: Tensor, state: Tensor) -> str:
-    for name, tensor in (("input", x), ("start state", state)):
-        bad = ~torch.isfinite(tensor)
-        if bool(bad.any()):
-            where = f"{'step' if name == 'input' else 'state'} {int(bad.nonzero()[0, 0])}"
-            return (
-                f"the {name} of {kernel.neuron.name} holds NaN or infinity, first at {where}; "
-                "clean the data, or set SNNKIT_CHECK_FINITE=0 to let it through"
-            )
-    return (
-        f"a state of {kernel.neuron.name} became NaN or infinite within {len(x)} steps though its input is finite; "
-        "use smaller inputs or parameters (see snnkit.diagnose), or set SNNKIT_CHECK_FINITE=0 to let it through"
-    )
