@@ -105,16 +105,16 @@ class Spiking(nn.Module):
 
     def values(self) -> dict[str, Tensor]:
         """Return the parameters within their bounds, by name."""
-        result = {}
-        for name, bounds in self.neuron.params.items():
-            value = getattr(self, f"param_{name}")
-            kept = name in self.learn and not (math.isinf(bounds.low) and math.isinf(bounds.high))
-            result[name] = bounded(value, bounds.low, bounds.high) if kept else value
+        result = {name: getattr(self, f"param_{name}") for name in self.neuron.params}
+        for name in self.learn:
+            low, high = self.neuron.params[name].low, self.neuron.params[name].high
+            if not (math.isinf(low) and math.isinf(high)):
+                result[name] = bounded(result[name], low, high)
         return result
 
     def vectors(self, shape: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
-        """Return the parameters for inputs [B, features…] as single numbers, or vectors of one per neuron of a sample."""
-        flat = [_flat(value, name, shape) for name, value in self.values().items()]
+        """Return the parameters for inputs [B, features…]: single numbers, or vectors of one per neuron of a sample."""
+        flat = [value if value.numel() == 1 else _flat(value, name, shape) for name, value in self.values().items()]
         return [value if value.dtype == dtype else value.to(dtype) for value in flat]
 
     def start(self, shape: Sequence[int], like: Tensor) -> State:
@@ -172,20 +172,12 @@ class Spiking(nn.Module):
         """Return the output, and the states after the last step and at the checkpoints as `backends.run` does."""
         shape = x.shape[1:]
         T, M = x.shape[0], math.prod(shape)
-        stacked = self._fresh(x, M) if state is None else torch.stack([state[n].reshape(M) for n in self.neuron.states])
+        stacked = None if state is None else torch.stack([state[n].reshape(M) for n in self.neuron.states])
         if every is None:
             every = max(1, math.isqrt(T)) if torch.is_grad_enabled() else T
         backend, _ = backends.resolve(self.backend, x.device, x.dtype)
-        params = self.vectors(shape, stacked.dtype)
+        params = self.vectors(shape, _wide(x.dtype))
         return backends.run(self._kernel, x, stacked, params, backend=backend, every=every)
-
-    def _fresh(self, x: Tensor, neurons: int) -> Tensor:
-        """Return the states before the first step, [S, neurons]."""
-        state = torch.zeros((len(self.neuron.states), neurons), dtype=_wide(x.dtype), device=x.device)
-        for row, value in enumerate(self.neuron.states.values()):
-            if value != 0:
-                state[row] = value
-        return state
 
     def _named(self, state: Tensor, x: Tensor) -> State:
         """Return states [S, M] by name, [B, features…]."""
@@ -301,9 +293,7 @@ def _value(neuron: Neuron, name: str, value: float | Tensor) -> Tensor:
 
 
 def _flat(value: Tensor, name: str, shape: Sequence[int]) -> Tensor:
-    """Return a parameter as one number or as a vector of one element per neuron of a sample."""
-    if value.numel() == 1:
-        return value
+    """Return a parameter as a vector of one element per neuron of a sample."""
     try:
         return value.expand(shape[1:]).reshape(-1)
     except RuntimeError:

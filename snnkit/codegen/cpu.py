@@ -32,14 +32,14 @@ _CHUNK = 1 << 20
 
 
 def forward(
-    kernel: Kernel, x: Tensor, state: Tensor, params: Sequence[Tensor], every: int
+    kernel: Kernel, x: Tensor, state: Tensor | None, params: Sequence[Tensor], every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a neuron over time, outside autograd.
 
     Args:
         kernel: what to run.
         x: input [T, …] of M neurons in all samples, fp32, fp64, bf16 or fp16; an expanded time axis is read in place.
-        state: states before the first step [S, M].
+        state: states before the first step [S, M]; fresh if None.
         params: one tensor per parameter, of one element or of a divisor of M (neuron m takes element m % length).
         every: steps between two checkpoints of the states.
     Returns:
@@ -47,31 +47,39 @@ def forward(
     Raises:
         InputError: the states after the last step are not finite.
     """
-    T, (S, M) = len(x), state.shape
-    real = precision(state)
-    run = functools.partial(_forward, compiled(kernel, real, None, shared(params, M)), numbers(params, real), every)
-    y = empty(x.shape, x.dtype)
-    checkpoints = empty((-(-T // every), S, M), state.dtype)
-    if x.dtype not in _HALF:
-        after, finite = run(rows(x), state, y, checkpoints)
-    else:
-        after, finite = state, True
-        for steps, stretches in _pieces(T, M, every):
-            out = torch.empty(y[steps].shape)
-            after, fine = run(rows(x[steps]).float(), after, out, checkpoints[stretches])
-            y[steps], finite = out, finite and fine
+    run = _forward_in_pieces if x.dtype in _HALF else _forward
+    *results, finite = run(kernel, x, state, params, every)
     check_outcome(kernel, x, state, finite=finite)
+    y, after, checkpoints = results
     return y, after, checkpoints
 
 
 def _forward(
-    function: Callable[..., int], vectors: tuple[Any, ...], every: int, x: Tensor, state: Tensor, *outputs: Tensor
-) -> tuple[Tensor, bool]:
-    """Run a kernel in its own precision, write output and checkpoints; return the last states, whether all finite."""
-    y, checkpoints = outputs
-    M, after = state.shape[1], torch.empty_like(state, memory_format=torch.contiguous_format)
-    arrays = _matrix(x, M), state.contiguous().numpy(), vectors, _matrix(y, M), after.numpy(), checkpoints.numpy()
-    return after, not any(share(functools.partial(function, *arrays, every), len(y), M))
+    kernel: Kernel, x: Tensor, state: Tensor | None, params: Sequence[Tensor], every: int
+) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Return what `forward` returns, and whether the last states are finite; x is in the kernel's own precision."""
+    T, S, M, real = len(x), len(kernel.neuron.states), x.numel() // len(x), precision(x)
+    function = compiled(kernel, real, None, shared(params, M))
+    y, after, checkpoints = empty(x.shape, x.dtype), empty((S, M), x.dtype), empty((-(-T // every), S, M), x.dtype)
+    start = _fresh(kernel, real) if state is None else state.contiguous().numpy()
+    outputs = _matrix(y, M), after.numpy(), checkpoints.numpy()
+    arrays = _matrix(rows(x), M), start, numbers(params, real), *outputs
+    wrong = share(functools.partial(function, *arrays, every), T, M)
+    return y, after, checkpoints, not any(wrong)
+
+
+def _forward_in_pieces(
+    kernel: Kernel, x: Tensor, state: Tensor | None, params: Sequence[Tensor], every: int
+) -> tuple[Tensor, Tensor, Tensor, bool]:
+    """Run inputs of half precision, widened a piece of time after another."""
+    S, M = len(kernel.neuron.states), x.numel() // len(x)
+    y, checkpoints = empty(x.shape, x.dtype), empty((-(-len(x) // every), S, M), torch.float32)
+    finite, after = True, state
+    for steps, stretches in _pieces(len(x), M, every):
+        y[steps], after, checkpoints[stretches], fine = _forward(kernel, _widened(x[steps]), after, params, every)
+        finite = finite and fine
+    assert after is not None
+    return y, after, checkpoints, finite
 
 
 def backward(
@@ -79,7 +87,7 @@ def backward(
     x: Tensor,
     checkpoints: Tensor,
     params: Sequence[Tensor],
-    grads: tuple[Tensor, Tensor],
+    grads: tuple[Tensor, Tensor | None],
     every: int,
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,43 +95,43 @@ def backward(
 
     Args:
         kernel, x, checkpoints, params, every: as in `forward`.
-        grads: gradient of the output [T, …] and of the last states [S, M].
+        grads: gradient of the output [T, …] and of the last states [S, M]; None for zeros.
         wanted: which parameters need a gradient.
     Returns:
         Gradients of the input [T, …], of the first states [S, M], of the wanted parameters [P, M].
     """
-    T, M = len(x), checkpoints.shape[2]
-    real = precision(checkpoints)
-    fixed = compiled(kernel, real, wanted, shared(params, M)), numbers(params, real), _slope(kernel, real), every
-    grad_y, grad_state = grads[0], grads[1].contiguous()
-    grad_x = empty(x.shape, x.dtype)
-    totals = torch.zeros((sum(wanted), M), dtype=checkpoints.dtype)
-    run = functools.partial(_backward, *fixed, totals)
-    if x.dtype not in _HALF:
-        return grad_x, run(rows(x), checkpoints, rows(grad_y), grad_state, grad_x), totals
-    for steps, stretches in reversed(_pieces(T, M, every)):
-        out = torch.empty(grad_x[steps].shape)
-        x_rows, g_rows = rows(x[steps]).float(), rows(grad_y[steps]).float()
-        grad_state = run(x_rows, checkpoints[stretches], g_rows, grad_state, out)
-        grad_x[steps] = out
-    return grad_x, grad_state, totals
+    if x.dtype in _HALF:
+        return _backward_in_pieces(kernel, x, checkpoints, params, grads, every, wanted)
+    (S, M), real = checkpoints.shape[1:], precision(x)
+    function = compiled(kernel, real, wanted, shared(params, M))
+    grad_x, before = empty(x.shape, x.dtype), empty((S, M), x.dtype)
+    totals = torch.zeros((sum(wanted), M), dtype=x.dtype)
+    last = _zeros(S, real) if grads[1] is None else grads[1].contiguous().numpy()
+    inputs = _matrix(rows(x), M), checkpoints.numpy(), numbers(params, real), _slope(kernel, real)
+    arrays = *inputs, _matrix(rows(grads[0]), M), last, _matrix(grad_x, M), before.numpy(), totals.numpy()
+    share(functools.partial(function, *arrays, every), len(x), M)
+    return grad_x, before, totals
 
 
-def _backward(
-    function: Callable[..., int],
-    vectors: tuple[Any, ...],
-    slope: np.ndarray,
+def _backward_in_pieces(
+    kernel: Kernel,
+    x: Tensor,
+    checkpoints: Tensor,
+    params: Sequence[Tensor],
+    grads: tuple[Tensor, Tensor | None],
     every: int,
-    totals: Tensor,
-    *tensors: Tensor,
-) -> Tensor:
-    """Run a kernel backward in its own precision, write the input's gradient, and return the first states'."""
-    x, checkpoints, grad_y, grad_after, grad_x = tensors
-    M, before = grad_after.shape[1], torch.empty_like(grad_after)
-    ends = grad_after.numpy(), _matrix(grad_x, M), before.numpy(), totals.numpy()
-    arrays = _matrix(x, M), checkpoints.numpy(), vectors, slope, _matrix(grad_y, M), *ends
-    share(functools.partial(function, *arrays, every), len(grad_x), M)
-    return before
+    wanted: tuple[bool, ...],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run inputs of half precision, widened a piece of time after another, the last one first."""
+    grad_x, (grad_y, before) = empty(x.shape, x.dtype), grads
+    totals = checkpoints.new_zeros((sum(wanted), checkpoints.shape[2]))
+    for steps, stretches in reversed(_pieces(len(x), checkpoints.shape[2], every)):
+        upstream = _widened(grad_y[steps]), before
+        found = backward(kernel, _widened(x[steps]), checkpoints[stretches], params, upstream, every, wanted)
+        grad_x[steps], before = found[:2]
+        totals += found[2]
+    assert before is not None
+    return grad_x, before, totals
 
 
 def stepper(kernel: Kernel, params: Sequence[Tensor]) -> Callable[[Any, Any], tuple[Any, Any]]:
@@ -172,9 +180,25 @@ def numbers(params: Sequence[Tensor], real: str) -> tuple[Any, ...]:
 
 
 @functools.cache
+def _fresh(kernel: Kernel, real: str) -> np.ndarray:
+    """Return the states before the first step, [S, 1] for all neurons."""
+    return np.array([*kernel.neuron.states.values()], dtype=real).reshape(-1, 1)
+
+
+@functools.cache
+def _zeros(states: int, real: str) -> np.ndarray:
+    return np.zeros((states, 1), dtype=real)
+
+
+@functools.cache
 def _slope(kernel: Kernel, real: str) -> np.ndarray:
     """Return the parameters of a kernel's surrogate; one that has none takes a number that it does not read."""
     return np.array([*kernel.surrogate.params.values()] or [0.0], dtype=real)
+
+
+def _widened(x: Tensor) -> Tensor:
+    """Return a piece [T, …] in float32; one row is enough where the time axis is expanded."""
+    return rows(x).float().expand(x.shape)
 
 
 def _matrix(x: Tensor, M: int) -> np.ndarray:
@@ -193,15 +217,15 @@ def share(run: Callable[[int, int], int], T: int, M: int) -> list[int]:
     return split(run, M, most=1 if T * M <= _SMALL else None, grain=64, piece=BLOCK)
 
 
-def check_outcome(kernel: Kernel, x: Tensor, state: Tensor, *, finite: bool) -> None:
+def check_outcome(kernel: Kernel, x: Tensor, state: Tensor | None, *, finite: bool) -> None:
     """Raise InputError where the states after a run are not finite, naming what was not from the start."""
     if not finite and check_finite():
         raise InputError(_not_finite(kernel, x, state))
 
 
-def _not_finite(kernel: Kernel, x: Tensor, state: Tensor) -> str:
+def _not_finite(kernel: Kernel, x: Tensor, state: Tensor | None) -> str:
     for name, tensor in (("input", x), ("start state", state)):
-        bad = ~torch.isfinite(tensor)
+        bad = torch.zeros(()) if tensor is None else ~torch.isfinite(tensor)
         if bool(bad.any()):
             where = f"{'step' if name == 'input' else 'state'} {int(bad.nonzero()[0, 0])}"
             return (

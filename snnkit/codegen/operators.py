@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from snnkit.codegen.kernel import Kernel, known
+from snnkit.codegen.kernel import known
 from snnkit.errors import BackendError
 
 
@@ -28,7 +28,7 @@ def _backend(name: str) -> Any:
 
 
 def _forward(
-    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
+    x: Tensor, state: Tensor | None, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run kernel `key` over x [T, …] from state [S, M]; see `cpu.forward`."""
     return _backend(backend).forward(known(key), x, state, params, every)
@@ -39,10 +39,10 @@ forward_kernel = torch.library.custom_op("snnkit::neuron", _forward, mutates_arg
 
 @forward_kernel.register_fake
 def _(
-    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
+    x: Tensor, state: Tensor | None, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    checkpoints = state.new_empty((x.shape[0] + every - 1) // every, *state.shape)
-    return x.new_empty(x.shape), torch.empty_like(state), checkpoints
+    after = known(key).fresh(x)
+    return x.new_empty(x.shape), after, after.new_empty((x.shape[0] + every - 1) // every, *after.shape)
 
 
 def _backward(
@@ -50,7 +50,7 @@ def _backward(
     checkpoints: Tensor,
     params: Sequence[Tensor],
     grad_y: Tensor,
-    grad_after: Tensor,
+    grad_after: Tensor | None,
     key: str,
     backend: str,
     every: int,
@@ -70,13 +70,14 @@ def _(
     checkpoints: Tensor,
     params: Sequence[Tensor],
     grad_y: Tensor,
-    grad_after: Tensor,
+    grad_after: Tensor | None,
     key: str,
     backend: str,
     every: int,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), torch.empty_like(grad_after), grad_after.new_empty(sum(wanted), grad_after.shape[1])
+    S, M = checkpoints.shape[1:]
+    return x.new_empty(x.shape), checkpoints.new_empty(S, M), checkpoints.new_empty(sum(wanted), M)
 
 
 class _Forward(Function):
@@ -84,7 +85,7 @@ class _Forward(Function):
 
     @staticmethod
     def forward(
-        x: Tensor, state: Tensor, call: tuple[str, str, int], wanted: tuple[int, ...], *params: Tensor
+        x: Tensor, state: Tensor | None, call: tuple[str, str, int], wanted: tuple[int, ...], *params: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         run = _forward if type(x) is Tensor else forward_kernel
         return run(x, state, params, *call)
@@ -101,12 +102,12 @@ class _Forward(Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         x, checkpoints, *params = ctx.saved_tensors
         grad_y = x.new_zeros(()).expand_as(x) if grads[0] is None else grads[0]
-        grad_after = checkpoints.new_zeros(checkpoints.shape[1:]) if grads[1] is None else grads[1]
-        arguments = x, checkpoints, grad_y, grad_after, ctx.call, ctx.wanted, *params
+        arguments = x, checkpoints, grad_y, grads[1], ctx.call, ctx.wanted, *params
         differentiated = torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
         found = _apply(_Backward, *arguments) if differentiated else _Backward.forward(*arguments)
         grad_x, grad_state, totals = found
-        return grad_x, grad_state, None, None, *sums(totals, params, ctx.wanted)
+        first = grad_state if ctx.needs_input_grad[1] else None
+        return grad_x, first, None, None, *sums(totals, params, ctx.wanted)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -117,7 +118,7 @@ class _Forward(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[Any, ...], x: Tensor, state: Tensor, call: Any, wanted: Any, *params: Any
+        info: Any, in_dims: tuple[Any, ...], x: Tensor, state: Tensor | None, call: Any, wanted: Any, *params: Any
     ) -> Any:
         _refuse_mapped(in_dims[4:])
         V = info.batch_size
@@ -133,7 +134,7 @@ class _Backward(Function):
         x: Tensor,
         checkpoints: Tensor,
         grad_y: Tensor,
-        grad_after: Tensor,
+        grad_after: Tensor | None,
         call: tuple[str, str, int],
         wanted: tuple[int, ...],
         *params: Tensor,
@@ -172,7 +173,7 @@ def _apply(function: type[Function], *arguments: Any) -> Any:
 
 
 def neuron(
-    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
+    x: Tensor, state: Tensor | None, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a registered kernel over a sequence [T, …], with gradients; otherwise as `cpu.forward`."""
     if torch.compiler.is_compiling():
@@ -217,7 +218,8 @@ def _differentiate(ctx: Any, grad_y: Tensor, grad_after: Tensor, _: Tensor) -> t
     x, checkpoints, *params = ctx.saved_tensors
     wanted = [int(need) for need in ctx.needs_input_grad[2]]
     grads = backward_kernel(x, checkpoints, params, grad_y, grad_after, *ctx.call, wanted)
-    return grads[0], grads[1], sums(grads[2], params, wanted), None, None, None
+    first = grads[1] if ctx.needs_input_grad[1] else None
+    return grads[0], first, sums(grads[2], params, wanted), None, None, None
 
 
 # A compiler traces the operator with this gradient; it cannot see through one autograd function inside another.
@@ -240,8 +242,10 @@ def _among(sequence: Tensor, dim: int | None, size: int) -> Tensor:
     return sequence.unsqueeze(1).expand(-1, size, *sequence.shape[1:]) if dim is None else sequence.movedim(dim, 1)
 
 
-def _fold(states: Tensor, dim: int | None, size: int) -> Tensor:
+def _fold(states: Tensor | None, dim: int | None, size: int) -> Tensor | None:
     """Put a mapped dimension of states in front of the neurons: [S, M] becomes [S, V * M]."""
+    if states is None:
+        return None
     mapped = states.unsqueeze(0).expand(size, *states.shape) if dim is None else states.movedim(dim, 0)
     return mapped.movedim(0, -2).flatten(-2)
 

@@ -111,7 +111,9 @@ def forward(
     """
     step, spike = kernel.step, kernel.neuron.spike or ()
     wide = state.dtype
-    fixed = {name: p.reshape(-1).repeat(state.shape[1] // p.numel()) for name, p in zip(step.params, params, strict=True)}
+    fixed = {
+        name: p.reshape(-1).repeat(state.shape[1] // p.numel()) for name, p in zip(step.params, params, strict=True)
+    }
     values = list(state.unbind(0))
     outputs, trace = [], []
     for t, x_t in enumerate(x.to(wide).unbind(0)):
