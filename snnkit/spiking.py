@@ -14,7 +14,7 @@ from snnkit.codegen import backends
 from snnkit.codegen.kernel import Kernel
 from snnkit.codegen.operators import bounded
 from snnkit.errors import InputError, NeuronError, nearest
-from snnkit.neuron import FAMILIES, Neuron, Surrogate
+from snnkit.neuron import FAMILIES, Neuron, Param, Surrogate
 from snnkit.neuron.surrogate import atan
 
 State = dict[str, Tensor]
@@ -70,10 +70,13 @@ class Spiking(nn.Module):
                 raise NeuronError(f"{neuron.name} has no parameter {name!r}{hint}; it has {', '.join(neuron.params)}")
         self._exact: dict[str, Tensor] = {}
         for name, bounds in neuron.params.items():
-            exact = _value(neuron, name, params.get(name, bounds.default))
-            value = exact.float()
-            if not torch.equal(value.double(), exact):
+            given = params.get(name, bounds.default)
+            exact = _value(neuron, name, given)
+            value = exact.to(torch.get_default_dtype())
+            if exact.is_meta or not torch.equal(value.double(), exact):
                 self._exact[name] = exact
+            if not isinstance(given, Tensor):
+                value = value.to(torch.get_default_device())
             if name in self.learn:
                 self.register_parameter(f"param_{name}", nn.Parameter(value))
             else:
@@ -97,6 +100,15 @@ class Spiking(nn.Module):
                     kept = value == exact.to(value.device, before[name]).to(value.dtype)
                     value.copy_(torch.where(kept, given, value))
         return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Load as torch's modules do; of a parameter that is not learnt, a value out of its bounds is an error."""
+        *_, errors = arguments
+        for name, bounds in self.neuron.params.items():
+            value = state_dict.get(f"{prefix}param_{name}")
+            if name not in self.learn and isinstance(value, Tensor) and not _within(value, bounds):
+                errors.append(f"{prefix}param_{name}: {_out_of_bounds(self.neuron, name, value)}")
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     @property
     def kernel(self) -> Kernel:
@@ -174,7 +186,7 @@ class Spiking(nn.Module):
         T, M = x.shape[0], math.prod(shape)
         stacked = None if state is None else torch.stack([state[n].reshape(M) for n in self.neuron.states])
         if every is None:
-            every = max(1, math.isqrt(T)) if torch.is_grad_enabled() else T
+            every = _checkpoint_distance(T) if torch.is_grad_enabled() else T
         backend, _ = backends.resolve(self.backend, x.device, x.dtype)
         params = self.vectors(shape, _wide(x.dtype))
         return backends.run(self._kernel, x, stacked, params, backend=backend, every=every)
@@ -264,6 +276,11 @@ def check_lengths(lengths: Tensor, x: Tensor) -> None:
         )
 
 
+def _checkpoint_distance(T: int) -> int:
+    """Return the steps between two checkpoints: their number's root, which a compiler's symbol does not have."""
+    return 16 if torch.compiler.is_compiling() else max(1, math.isqrt(T))
+
+
 def _learnt(neuron: Neuron, learn: Sequence[str] | None) -> tuple[str, ...]:
     if learn is None:
         return tuple(name for name, p in neuron.params.items() if p.learn)
@@ -278,18 +295,27 @@ def _learnt(neuron: Neuron, learn: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _value(neuron: Neuron, name: str, value: float | Tensor) -> Tensor:
-    """Return a parameter's value in float64, within its bounds as float32 has them."""
+    """Return a parameter's value in float64, within its bounds as float32 has them; a number's on the CPU."""
     bounds = neuron.params[name]
+    device = value.device if isinstance(value, Tensor) else torch.device("cpu")
     try:
-        exact = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+        exact = torch.as_tensor(value, dtype=torch.float64, device=device).detach().clone()
     except (TypeError, ValueError, RuntimeError):
         raise NeuronError(f"{neuron.name}: {name} is a number or a tensor, not {value!r}") from None
-    tensor = exact.float()
-    if not bool(((tensor >= bounds.low) & (tensor <= bounds.high)).all()):
-        raise NeuronError(
-            f"{neuron.name}: {name}={_brief(tensor)} is out of its bounds [{bounds.low:g}, {bounds.high:g}]"
-        )
+    if not _within(exact, bounds):
+        raise NeuronError(_out_of_bounds(neuron, name, exact.float()))
     return exact.clamp(bounds.low, bounds.high)
+
+
+def _within(value: Tensor, bounds: Param) -> bool:
+    """Return whether a value lies within bounds as float32 has them, as far as it has any value yet."""
+    tensor = value.float()
+    return tensor.is_meta or bool(((tensor >= bounds.low) & (tensor <= bounds.high)).all())
+
+
+def _out_of_bounds(neuron: Neuron, name: str, value: Tensor) -> str:
+    bounds = neuron.params[name]
+    return f"{neuron.name}: {name}={_brief(value)} is out of its bounds [{bounds.low:g}, {bounds.high:g}]"
 
 
 def _flat(value: Tensor, name: str, shape: Sequence[int]) -> Tensor:

@@ -124,7 +124,7 @@ class _Recurrence(Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         inputs, saved, *params = ctx.saved_tensors
         wanted = ctx.needs_input_grad[5:]
-        grad_y = torch.zeros(()).expand(inputs.shape) if grads[0] is None else grads[0]
+        grad_y = inputs.new_zeros(()).expand(inputs.shape) if grads[0] is None else grads[0]
         grad_after = torch.zeros_like(saved[0]) if grads[1] is None else grads[1]
         grad_inputs, grad_state, totals = _backward(ctx.record, (inputs, saved), params, (grad_y, grad_after), wanted)
         return grad_inputs, grad_inputs, grad_state, None, None, *sums(totals, params, wanted)
