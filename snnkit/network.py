@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snnkit.errors import InputError, nearest
 from snnkit.spiking import check_lengths, check_sequence
 from snnkit.synapse.fold import fold, stateful
+from snnkit.synapse.hooks import hooked
 
 State = dict[str, Any]
 """Child name to the state of that child, for the children that have one."""
@@ -66,7 +67,7 @@ class Network(nn.Sequential):
         after: State = {}
         for name, module in self._modules.items():
             if stateful(module):
-                x, after[name] = module.run(x, known.get(name), lengths=lengths)  # pyright: ignore[reportCallIssue, reportArgumentType]
+                x, after[name] = hooked(module, x, _running(module, known.get(name), lengths))
             else:
                 x = _folded(name, module, x, lengths)
             if lengths is not None:
@@ -85,6 +86,18 @@ class Network(nn.Sequential):
         """Return one layer, or a network of those in a slice, which has the very layers and not copies."""
         return Network(*list(self)[index]) if isinstance(index, slice) else super().__getitem__(index)
 
+    def __add__(self, other: nn.Sequential) -> Network:
+        """Return a network of these very layers and then the other's."""
+        return Network(*super().__add__(other))
+
+    def __mul__(self, other: int) -> Network:
+        """Return a network of copies of these layers, that many times one after the other."""
+        return Network(*super().__mul__(other))
+
+    def __rmul__(self, other: int) -> Network:
+        """Return the same as the network times the number."""
+        return self * other
+
     def record(
         self, x: Tensor, names: str | Sequence[str] | None = None, state: State | None = None
     ) -> dict[str, Tensor]:
@@ -99,25 +112,27 @@ class Network(nn.Sequential):
         Raises:
             InputError: a name that the network does not have.
         """
-        check_sequence(x, "Network")
-        known = self._known(state)
+        found = self._record(x, state)[1]
         names = (names,) if isinstance(names, str) else names
-        found: dict[str, Tensor] = {}
-        with torch.no_grad():
-            for name, module in self._modules.items():
-                if isinstance(module, Network):
-                    found.update({f"{name}.{k}": v for k, v in module.record(x, None, known.get(name)).items()})
-                    x, _ = module.run(x, known.get(name))
-                elif stateful(module):
-                    x, _, traces = module.trace(x, known.get(name))  # pyright: ignore[reportCallIssue, reportArgumentType]
-                    found.update({f"{name}.{k}": v for k, v in traces.items()})
-                else:
-                    x = _folded(name, module, x)
-                found[name] = x
         for wanted in names or ():
             if wanted not in found:
                 raise InputError(f"nothing to record as {wanted!r}{nearest(wanted, found)}; known: {', '.join(found)}")
         return found if names is None else {name: found[name] for name in names}
+
+    def _record(self, x: Tensor, state: State | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the output, and everything that can be recorded."""
+        check_sequence(x, "Network")
+        known = self._known(state)
+        found: dict[str, Tensor] = {}
+        with torch.no_grad():
+            for name, module in self._modules.items():
+                if stateful(module):
+                    x, traces = hooked(module, x, _tracing(module, known.get(name)))
+                    found.update({f"{name}.{k}": v for k, v in traces.items()})
+                else:
+                    x = _folded(name, module, x)
+                found[name] = x
+        return x, found
 
     def _known(self, state: State | None) -> State:
         if state is None:
@@ -144,7 +159,45 @@ def detached(state: State) -> State:
         >>> y, state = net.run(torch.rand(10, 2, 4), detached(state))
         >>> y.sum().backward()
     """
-    return {name: detached(part) if isinstance(part, dict) else part.detach() for name, part in state.items()}
+    return {name: part.detach() if isinstance(part, Tensor) else detached(part) for name, part in _parts(state)}
+
+
+def _running(module: Any, state: Any, lengths: Tensor | None) -> Callable[[Tensor], tuple[Tensor, Any]]:
+    return lambda x: module.run(x, state, lengths=lengths)
+
+
+def _tracing(module: Any, state: Any) -> Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]:
+    """Return the function from a layer's input to its output and its states after every step."""
+    if isinstance(module, Network):
+        return lambda x: module._record(x, state)
+    if hasattr(module, "trace"):
+        return lambda x: module.trace(x, state)[::2]
+    return lambda x: _stepped(module, x, state)
+
+
+def _stepped(module: Any, x: Tensor, state: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what a layer that has `run` alone makes of a sequence, step by step, and its states after every step."""
+    outputs, states = [], []
+    for x_t in x.split(1):
+        y, state = module.run(x_t, state)
+        outputs.append(y)
+        states.append(dict(_leaves(state)))
+    return torch.cat(outputs), {name: torch.stack([s[name] for s in states]) for name in states[0]}
+
+
+def _leaves(state: Any, within: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a state with their paths, such as `0.v`."""
+    for name, part in _parts(state):
+        if isinstance(part, Tensor):
+            yield within + name, part
+        else:
+            yield from _leaves(part, f"{within}{name}.")
+
+
+def _parts(state: Any) -> Iterable[tuple[str, Any]]:
+    if not isinstance(state, dict):
+        raise InputError(f"a state is a dict of tensors, or of such dicts, not {state!r:.80}")
+    return state.items()
 
 
 def _folded(name: str, module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -81,7 +81,7 @@ def test_a_stored_network_is_the_one_that_was_measured(finished, file, name):
 
 @pytest.mark.parametrize(("file", "name"), [("network.h5", "snn"), ("delays.h5", "delays")])
 def test_a_stored_network_is_evaluated_by_the_command(finished, capsys, file, name):
-    from snnkit.cli.train import evaluate
+    from snnkit.cli.evaluate import evaluate
 
     found, folder, _ = finished
     evaluate(folder / file, data=None, split="test", root=None)

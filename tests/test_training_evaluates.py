@@ -67,6 +67,56 @@ def test_spikes_are_counted_per_sample_and_not_in_padding():
     assert found.spikes["1.0"] > 0
 
 
+def exact():
+    """Return a network whose weights and decays 8 bits hold, spikes for it, their classes and lengths."""
+    torch.manual_seed(1)
+    net = snnkit.Network(
+        nn.Linear(6, 9, bias=False), snnkit.IF(reset="hard"), nn.Linear(9, 3, bias=False), snnkit.IF(reset="hard")
+    )
+    with torch.no_grad():
+        for layer in (net[0], net[2]):
+            layer.weight.copy_(torch.randint(-8, 20, layer.weight.shape) / 16 + 1 / 32)
+    inputs = (torch.rand(20, 12, 6) < 0.4).float()
+    return net, inputs, torch.arange(20) % 3, torch.arange(20) % 12 + 1
+
+
+@pytest.mark.parametrize("padded", [False, True], ids=["whole", "padded"])
+def test_a_chip_is_measured_as_its_network_is(padded):
+    net, inputs, target, lengths = exact()
+    chip = snnkit.deploy.quantise(net, calibration=inputs.transpose(0, 1))
+    assert torch.equal(chip(inputs.transpose(0, 1)), net(inputs.transpose(0, 1))), "8 bits hold this network"
+    split = (inputs, target, lengths) if padded else (inputs, target)
+    real, integers = (evaluate(one, split, batch_size=7) for one in (net, snnkit.deploy.Emulated(chip)))
+    assert list(integers.spikes) == list(real.spikes)
+    assert integers.spikes == pytest.approx(real.spikes)
+    assert integers.spikes_per_sample == pytest.approx(real.spikes_per_sample) and real.spikes_per_sample > 1
+    assert integers.accuracy_over_time == real.accuracy_over_time
+    assert torch.equal(integers.confusion, real.confusion) and integers.samples == real.samples
+
+
+def test_a_chip_that_answers_with_a_membrane_has_no_spikes_there():
+    net = snnkit.Network(nn.Linear(6, 9), snnkit.LIF(reset="hard"), nn.Linear(9, 3), snnkit.Readout(tau=4.0))
+    x = (torch.rand(12, 20, 6) < 0.4).float()
+    chip = snnkit.deploy.quantise(net, calibration=x)
+    y, spikes = chip.watch(x)
+    assert torch.equal(y, chip(x))
+    late = chip.latency
+    raw = chip.record(torch.cat([x, x.new_zeros(5, 20, 6)]))
+    assert chip.output.name not in spikes and set(spikes) == {part.name for part in chip.populations[:-1]}
+    for name, fired in spikes.items():
+        assert torch.equal(fired, raw[name][late[name] : late[name] + 12])
+    found = evaluate(snnkit.deploy.Emulated(chip), (x.transpose(0, 1), torch.arange(20) % 3))
+    assert found.spikes == pytest.approx({name: fired.sum().item() / 20 for name, fired in spikes.items()})
+
+
+def test_a_compiled_network_is_measured_as_it_is_without():
+    net, inputs, target, lengths = exact()
+    compiled = torch.compile(net, backend="eager")
+    plain, found = (evaluate(one, (inputs, target, lengths)) for one in (net, compiled))
+    assert found.spikes == plain.spikes and found.spikes_per_sample > 1
+    assert found.accuracy_over_time == plain.accuracy_over_time
+
+
 def test_the_network_and_the_callers_randomness_stay():
     net = snnkit.Network(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5), snnkit.Readout(tau=2.0))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -97,7 +97,7 @@ def evaluate(
     root: Root = None,
 ) -> None:
     """Measure a stored network on data."""
-    from snnkit.cli import train as work
+    from snnkit.cli import evaluate as work
 
     work.evaluate(model, data=data, split=split, root=root)
 

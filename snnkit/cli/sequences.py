@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from snnkit.cli.augmentation import variation
 from snnkit.data import Dataset, encode
 from snnkit.data.framed import FramedEvents, FramedSignals
 from snnkit.errors import RecipeError, nearest
@@ -32,10 +33,12 @@ class Sequences:
     Attributes:
         encode: turns a batch of inputs and a generator into a sequence; None where the inputs are sequences.
         of: turns a split of the data set into one that `fit` and `evaluate` take.
+        varied: the same for the split that is learnt from, augmented as the recipe says.
     """
 
     encode: Callable[[Tensor, torch.Generator], Tensor] | None
     of: Callable[[Any], Split]
+    varied: Callable[[Any], Split]
 
     def first(self, split: Any, count: int, generator: torch.Generator) -> Tensor:
         """Return the first samples of a split as a sequence [T, B, …]."""
@@ -59,21 +62,29 @@ def sequences(data: Dataset, settings: DataSettings) -> Sequences:
             option that it does not take.
     """
     if data.kind == "images":
-        _unused(data, settings, _BINNED)
+        _unused(data, settings, (*_BINNED, "augment"))
         code = encoder(settings.encoder, settings.steps or _STEPS, settings.options)
-        return Sequences(code, lambda split: (split.images, split.labels))
+        return Sequences(code, _images, _images)
     _unused(
         data, settings, ("encoder", "options") if data.kind == "events" else ("encoder", "options", "steps", *_BINNED)
     )
+    varied = variation(data, settings.augment)
     if data.kind == "signals":
-        return Sequences(None, FramedSignals)
+        return Sequences(None, FramedSignals, lambda split: FramedSignals(split, **varied.of_frames))
     if settings.step is None:
         raise RecipeError(
             f"[data] needs step for {data.card.name}, the width of a bin in microseconds: type e.g. step = 10000"
         )
     binned: dict[str, Any] = {"step": settings.step, "steps": settings.steps}
     binned |= {"pool": settings.pool or 1, "binning": settings.binning or "uniform"}
-    return Sequences(None, lambda split: FramedEvents(split, **binned))
+    hooks: dict[str, Any] = varied.of_frames | {"vary": varied.vary}
+    return Sequences(
+        None, lambda split: FramedEvents(split, **binned), lambda split: FramedEvents(split, **binned, **hooks)
+    )
+
+
+def _images(split: Any) -> Split:
+    return split.images, split.labels
 
 
 def _unused(data: Dataset, settings: DataSettings, names: tuple[str, ...]) -> None:
@@ -81,10 +92,10 @@ def _unused(data: Dataset, settings: DataSettings, names: tuple[str, ...]) -> No
     usual = {"encoder": "constant", "options": {}}
     for name in names:
         if getattr(settings, name) != usual.get(name):
-            takes = {"images": "encoder, steps and options", "events": "step, steps, pool and binning"}
+            takes = {"images": "encoder, steps and options", "events": "step, steps, pool, binning and augment"}
             raise RecipeError(
                 f"[data] {name} is given, and {data.card.name} holds {data.kind}, which have no use for it; "
-                f"they take {takes.get(data.kind, 'none of these')}"
+                f"they take {takes.get(data.kind, 'augment alone')}"
             )
 
 

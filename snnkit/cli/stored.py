@@ -20,18 +20,16 @@ NOTED = ("encoder", "steps", "options", "step", "pool", "binning")
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
-    """A network and its data.
+class Noted:
+    """The data that a network's file names.
 
     Attributes:
-        net: the network.
         name: of the data set.
         data: the data set.
-        inputs: how it becomes sequences.
+        inputs: how it becomes sequences; what training varied stays as it is.
         notes: what the file says about itself.
     """
 
-    net: snnkit.Network
     name: str
     data: Dataset
     inputs: Sequences
@@ -43,18 +41,35 @@ class Stored:
         return self.notes.get("read", "rate")
 
 
+@dataclass(frozen=True, eq=False)
+class Stored(Noted):
+    """A network and its data.
+
+    Attributes:
+        net: the network.
+    """
+
+    net: snnkit.Network
+
+
 def stored(model: Path, *, data: str | None, split: str, root: Path | None) -> Stored:
-    """Read a network and its data.
+    """Read a network of real numbers and its data; arguments and errors are those of `noted`."""
+    net = snnkit.load(model)
+    found = noted(model, data=data, split=split, root=root)
+    return Stored(found.name, found.data, found.inputs, found.notes, net)
+
+
+def noted(model: Path, *, data: str | None, split: str, root: Path | None) -> Noted:
+    """Read what a file says about the data of its network, and those.
 
     Args:
-        model: the file.
+        model: the file, of any kind of network.
         data: name of a data set, in place of what the file says.
         split: the part that is meant, to be refused at once if there is none of that name.
         root: of downloaded data.
     Raises:
         DataError: no data set is named, or no such split; what reading the file and the data raises.
     """
-    net = snnkit.load(model)
     notes = about(model).metadata
     name = data or notes.get("data")
     if not isinstance(name, str):
@@ -63,4 +78,4 @@ def stored(model: Path, *, data: str | None, split: str, root: Path | None) -> S
         raise DataError(f"no split {split!r}{nearest(split, SPLITS)}; known: {', '.join(SPLITS)}")
     loaded = snnkit.data.load(name, root)
     settings = DataSettings(name=name, **{key: notes[key] for key in NOTED if key in notes})
-    return Stored(net, name, loaded, sequences(loaded, settings), notes)
+    return Noted(name, loaded, sequences(loaded, settings), notes)

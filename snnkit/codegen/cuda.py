@@ -1,8 +1,8 @@
 """The CUDA backend: generated CUDA C through CuPy, on torch's memory, device and stream.
 
 A launch neither copies, synchronises nor allocates outside torch, so it can be captured in a CUDA graph once the
-kernel has run before: the first run on a device compiles it and loads it there. CuPy keeps compiled kernels in its own
-cache on disk, by source and options; the source itself is written beside snnkit's other kernels, to be read.
+kernel has run before: the first run on a device compiles it and loads it there. Compiled kernels and their sources are
+kept beside snnkit's other kernels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snnkit.codegen import cache
+from snnkit.codegen import nvrtc
 from snnkit.codegen.c_source import STRETCH, Program
 from snnkit.codegen.kernel import Kernel
 
@@ -85,17 +85,15 @@ def launch(program: Source, device: torch.device, columns: int, arguments: Seque
     plain = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
     values = [np.float32(a) if isinstance(a, float) else np.int64(a) for a in plain]
     threads = _threads(columns)
-    # CuPy takes the device and the stream that are current; it loads a kernel once on each device.
+    # CuPy takes the device and the stream that are current.
     with torch.cuda.device(device), cupy.cuda.Stream.from_external(torch.cuda.current_stream(device)):
-        _function(program)((-(-columns // threads),), (threads,), tuple(values))
+        _function(program, device.index)((-(-columns // threads),), (threads,), tuple(values))
 
 
 @functools.cache
-def _function(program: Source) -> Any:
-    cupy = importlib.import_module("cupy")
-    source = program.source("cuda")
-    cache.write(cache.folder() / f"{program.name}.cu", source)
-    return cupy.RawModule(code=source, options=OPTIONS).get_function(program.name)
+def _function(program: Source, device: int | None) -> Any:
+    """Return a kernel, loaded once on each device; the device is the current one."""
+    return nvrtc.load(program.name, program.source("cuda"), OPTIONS)
 
 
 def _threads(columns: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -52,17 +54,36 @@ def jitter_channels(events: Events, *, std: float, generator: torch.Generator) -
         >>> jitter_channels(events, std=2.0, generator=torch.Generator().manual_seed(0)).addresses.tolist()
         [13, 19]
     """
-    place = np.stack(np.unravel_index(events.addresses, events.shape))
-    for axis in range(max(0, len(events.shape) - 2), len(events.shape)):
-        place[axis] += _normal(place.shape[1], std, generator)
-    inside = ((place >= 0) & (place < np.array(events.shape)[:, None])).all(0)
-    kept = np.concatenate([[0], np.cumsum(inside)])
-    return dataclasses.replace(
-        events,
-        times=events.times[inside],
-        addresses=np.ravel_multi_index(tuple(place[:, inside]), events.shape).astype(np.int32),
-        offsets=kept[events.offsets].astype(np.int64),
-    )
+    counts = (len(events.addresses), len(_moving(events)))
+    return _moved(events, _normal(math.prod(counts), std, generator).reshape(counts[::-1]))
+
+
+def shift_channels(events: Events, *, most: int, generator: torch.Generator) -> Events:
+    """Move all events of a recording by the same number of channels; what would leave the sensor is lost.
+
+    Args:
+        events: recordings.
+        most: channels up or down at most, each number as likely; or pixels, along each of the last two axes of an
+            image.
+        generator: on the CPU; its state moves on by one draw per recording and axis.
+    Returns:
+        The recordings, with as many events or fewer.
+    Raises:
+        InputError: most below 1.
+
+    Example:
+        >>> events = Events.build([([0, 5000], [10, 20])], [0], shape=(40,), classes=("a", "b"))
+        >>> shift_channels(events, most=5, generator=torch.Generator().manual_seed(1)).addresses.tolist()
+        [5, 15]
+
+    Source: Nowotny, Turner & Knight, Loss shaping enhances exact gradient learning with Eventprop, 2025
+    (arXiv 2212.01232).
+    """
+    if isinstance(most, bool) or not isinstance(most, Integral) or most < 1:
+        raise InputError(f"most is {most!r}; a whole number of channels of at least 1 is needed, e.g. most=20")
+    size = (len(_moving(events)), len(events))
+    by = torch.randint(-int(most), int(most) + 1, size, generator=generator).numpy()
+    return _moved(events, np.repeat(by, np.diff(events.offsets), axis=1))
 
 
 def mask_time(x: Tensor, lengths: Tensor, *, longest: int, chance: float, generator: torch.Generator) -> Tensor:
@@ -151,6 +172,25 @@ def blend(
     share = (taken.sum(0) / lengths.cpu())[:, None]
     own = torch.nn.functional.one_hot(labels.cpu(), classes).float()
     return mixed, ((1 - share) * own + share * own[partner]).to(x.device)
+
+
+def _moving(events: Events) -> range:
+    """Return the axes along which events move: the last two of an image, or the only one."""
+    return range(max(0, len(events.shape) - 2), len(events.shape))
+
+
+def _moved(events: Events, by: np.ndarray) -> Events:
+    """Return recordings whose events are moved by so much along each axis [axes, events], those that leave left out."""
+    place = np.stack(np.unravel_index(events.addresses, events.shape))
+    place[list(_moving(events))] += by
+    inside = ((place >= 0) & (place < np.array(events.shape)[:, None])).all(0)
+    kept = np.concatenate([[0], np.cumsum(inside)])
+    return dataclasses.replace(
+        events,
+        times=events.times[inside],
+        addresses=np.ravel_multi_index(tuple(place[:, inside]), events.shape).astype(np.int32),
+        offsets=kept[events.offsets].astype(np.int64),
+    )
 
 
 def _normal(count: int, std: float, generator: torch.Generator) -> np.ndarray:

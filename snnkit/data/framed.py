@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -28,6 +29,9 @@ Mix = Callable[[Tensor, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 class _Padded(Dataset, ABC):
     """Recordings of any length, which are read several at a time."""
 
+    vary_frames: VaryFrames | None
+    mix: Mix | None
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -43,6 +47,16 @@ class _Padded(Dataset, ABC):
     def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Return some samples, padded to the longest of them, so that torch's DataLoader can stack them."""
         return list(zip(*self.batch(torch.tensor(indices)), strict=True))
+
+    def _finished(
+        self, x: Tensor, lengths: Tensor, labels: np.ndarray, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return frames [T, B, …] varied and mixed, as samples [B, T, …], labels or targets, and lengths."""
+        x = self.vary_frames(x, lengths, generator) if self.vary_frames else x
+        target = torch.from_numpy(labels)
+        if self.mix is not None:
+            x, target = self.mix(x, lengths, target, generator)
+        return x.transpose(0, 1), target, lengths
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,18 +105,12 @@ class FramedEvents(_Padded):
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return frames [B, T, …], labels [B] or targets [B, C], and lengths [B]; draws come from torch's own state."""
-        generator = torch.Generator()
-        if self.vary or self.vary_frames or self.mix:
-            generator.manual_seed(int(torch.randint(2**62, ())))
+        generator = _generator(self.vary, self.vary_frames, self.mix)
         settings = {"pool": self.pool, "binning": self.binning, "binary": self.binary}
         varied = None if self.vary is None else self.vary(self.events.select(indices), generator)
         source, chosen = (self.events, indices) if varied is None else (varied, None)
         x, lengths = frames(source, chosen, step=self.step, steps=self.steps, **settings)
-        x = self.vary_frames(x, lengths, generator) if self.vary_frames else x
-        labels = torch.from_numpy(self.events.labels[indices.numpy()])
-        if self.mix is not None:
-            x, labels = self.mix(x, lengths, labels, generator)
-        return x.transpose(0, 1), labels, lengths
+        return self._finished(x, lengths, self.events.labels[indices.numpy()], generator)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +119,31 @@ class FramedSignals(_Padded):
 
     Args:
         signals: recordings.
+        vary_frames, mix: as of `FramedEvents`.
+
+    Example:
+        >>> none = np.full(2, -1, np.int32)
+        >>> signals = Signals(np.ones((3, 4), np.float32), np.array([0, 1, 3]), np.array([0, 1]), none, ("a", "b"))
+        >>> x, labels, lengths = FramedSignals(signals).batch(torch.tensor([0, 1]))
+        >>> list(x.shape), lengths.tolist()
+        ([2, 2, 4], [1, 2])
     """
 
     signals: Signals
+    vary_frames: VaryFrames | None = None
+    mix: Mix | None = None
 
     def __len__(self) -> int:
         return len(self.signals)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return values [B, T, channels], labels [B] and lengths [B]."""
+        """Return values [B, T, channels], labels [B] or targets [B, C], and lengths [B]."""
         x, lengths = self.signals.batch(indices)
-        return x.transpose(0, 1), torch.from_numpy(self.signals.labels[indices.numpy()]), lengths
+        generator = _generator(self.vary_frames, self.mix)
+        return self._finished(x, lengths, self.signals.labels[indices.numpy()], generator)
+
+
+def _generator(*hooks: Callable | None) -> torch.Generator:
+    """Return a generator seeded from torch's own state; nothing is drawn from that where there are no hooks."""
+    generator = torch.Generator()
+    return generator.manual_seed(int(torch.randint(2**62, ()))) if any(hooks) else generator

@@ -220,12 +220,30 @@ class IntegerNetwork:
         The chip's answer comes `latency` steps late; here the input is followed by that many silent steps, and the
         answer's first steps are dropped. Spikes are 0 and 1, and a membrane is divided by `scale`, float32.
         """
-        late = self.latency[self.output.name]
-        silent = x.new_zeros((late, *x.shape[1:]))
-        if self.read == "spikes":
-            return self.run(torch.cat([x, silent]))[0][late:].float()
-        name = f"{self.output.name}.v"
-        return self.record(torch.cat([x, silent]), [name])[name][late:].double().div(self.scale).float()
+        return self.watch(x, spikes=False)[0]
+
+    def watch(self, x: Tensor, *, spikes: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the answer to x [T, B, features…] as a call does, and the spikes of each population, in step with it.
+
+        Each population is seen from the step in which the input reaches it, for as many steps as x has.
+
+        Args:
+            x: input [T, B, features…].
+            spikes: whether those of the populations are wanted.
+        Returns:
+            The answer [T, B, features…], float32; and name of each population to spikes [T, B, features…], uint8,
+            without that whose membrane is read.
+        """
+        last = self.output.name
+        answer = last if self.read == "spikes" else f"{last}.v"
+        names = {part.name: part.name for part in self.populations[:-1]} if spikes else {}
+        names[answer] = last
+        late = max(self.latency[name] for name in names.values())
+        traces = self.record(torch.cat([x, x.new_zeros((late, *x.shape[1:]))]), list(names))
+        seen = {key: traces[key][self.latency[name] :][: len(x)] for key, name in names.items()}
+        if answer == last:
+            return seen[last].float(), seen
+        return seen.pop(answer).double().div(self.scale).float(), seen
 
     def run(self, x: Tensor, state: State | None = None, *, backend: str = "auto") -> tuple[Tensor, State]:
         """Run over time as the chip does, late by one step for each connection.

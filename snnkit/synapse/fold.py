@@ -22,10 +22,13 @@ def fold(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     Returns:
         The sequence of outputs [T, B, features…].
     Raises:
-        InputError: where the module keeps time itself, such as nn.LSTM.
+        InputError: where the module keeps time itself, such as nn.LSTM, or holds layers with a state.
     """
     if keeps_time(module):
         raise InputError(f"{type(module).__name__} runs over time by itself; use it outside snnkit.Network")
+    inner = next((part for part in module.children() if holds_state(part)), None)
+    if inner is not None:
+        raise InputError(_without_run(module, inner))
     flat = x.flatten(0, 1)
     if lengths is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
         valid = (torch.arange(x.shape[0], device=x.device)[:, None] < lengths.to(x.device)).flatten()
@@ -46,3 +49,18 @@ def keeps_time(module: Any) -> bool:
 def stateful(module: Any) -> bool:
     """Return whether a module takes and returns state by `run`."""
     return callable(getattr(module, "run", None))
+
+
+def holds_state(module: nn.Module) -> bool:
+    """Return whether a module, or one within it, takes and returns state."""
+    return stateful(module) or any(holds_state(part) for part in module.children())
+
+
+def _without_run(module: nn.Module, inner: nn.Module) -> str:
+    kind = type(module).__name__
+    if isinstance(module, nn.Sequential):
+        return f"{kind} does not pass on the state of the {type(inner).__name__} in it; use snnkit.Network in its place"
+    return (
+        f"{kind} holds a layer with a state ({type(inner).__name__}) and cannot be applied to every step alone; give "
+        "it a method run(self, x, state=None, *, lengths=None) that returns the output and the state"
+    )

@@ -13,7 +13,7 @@ from snnkit.codegen.backends import resolve
 from snnkit.errors import InputError
 from snnkit.spiking import Spiking, check_lengths, check_sequence
 from snnkit.synapse.delay import Delayed, DelayLinear
-from snnkit.synapse.fold import keeps_time, stateful
+from snnkit.synapse.fold import holds_state, keeps_time, stateful
 
 
 class Recurrent(nn.Module):
@@ -36,7 +36,7 @@ class Recurrent(nn.Module):
         super().__init__()
         if not isinstance(layer, Spiking):
             raise InputError(f"Recurrent takes a spiking layer such as snnkit.LIF(), not {type(layer).__name__}")
-        if keeps_time(connection) or (stateful(connection) and not isinstance(connection, Delayed)):
+        if keeps_time(connection) or (holds_state(connection) and not isinstance(connection, Delayed)):
             raise InputError(
                 f"{type(connection).__name__} has a state of its own and cannot connect a layer to itself; use a layer "
                 "without one, such as nn.Linear, several in nn.Sequential, or one with delays, such as DelayLinear"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,15 @@ from snnkit.train.losses import check_target, labels_of, predictions_over_time
 from snnkit.train.randomness import caller_randomness_kept
 
 
+@runtime_checkable
+class Watchable(Protocol):
+    """A module that tells the spikes inside, as `snnkit.deploy.Emulated` does."""
+
+    def watch(self, x: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return the outputs for x [T, B, features…], and name to spikes [T, B, features…]."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """What a network did on a split.
@@ -24,7 +34,8 @@ class Evaluation:
         accuracy: share of samples named right after all their steps, 0..1.
         accuracy_over_time: the same had the outputs been read after 1, 2, … T steps.
         confusion: samples of each class (rows) by the class that they were named (columns), [C, C].
-        spikes: spikes per sample of each spiking layer, by the layer's name.
+        spikes: spikes per sample of each spiking layer, or of each population of a chip, by its name; padding does
+            not count.
         samples: how many there were.
         seconds: wall time, encoding included.
     """
@@ -54,7 +65,8 @@ def evaluate(
     """Measure a network on data, on the device where its weights are; nothing about it changes.
 
     Args:
-        net: takes sequences [T, B, features…], returns outputs [T, B, C].
+        net: takes sequences [T, B, features…], returns outputs [T, B, C]. Spikes are counted in a `snnkit.Network`,
+            that behind `torch.compile` too, and in `snnkit.deploy.Emulated`.
         split: (inputs, targets) or (inputs, targets, lengths), samples first, or a Dataset of such tuples.
         encode: turns inputs [B, …] and a generator into sequences, as for `fit`.
         batch_size: samples at once; random encoding depends on it.
@@ -99,14 +111,26 @@ class _Tally:
 
     def run(self, net: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the outputs, and count the spikes inside where the layers can be seen."""
-        if not isinstance(net, Network):
+        if isinstance(net, Watchable):
+            y, spikes = net.watch(x)
+            for name, fired in spikes.items():
+                counts = fired.flatten(2).sum(2)
+                step = torch.arange(len(counts), device=counts.device)[:, None]
+                self._add(name, counts if lengths is None else counts * (step < lengths))
+            return y
+        # What torch.compile returns is no Network and holds one.
+        inner = getattr(net, "_orig_mod", net)
+        if not isinstance(inner, Network):
             return net(x)
         y = x
-        for layer in passed(net, x, lengths):
+        for layer in passed(inner, x, lengths):
             y = layer.outputs
             if layer.spiking:
-                self.spikes[layer.name] = self.spikes.get(layer.name, 0.0) + y.sum(dtype=torch.float64).item()
+                self._add(layer.name, y)
         return y
+
+    def _add(self, name: str, spikes: Tensor) -> None:
+        self.spikes[name] = self.spikes.get(name, 0.0) + spikes.sum(dtype=torch.float64).item()
 
     def count(self, named: Tensor, target: Tensor, classes: int) -> None:
         """Add one batch: classes named at each step [T, B], and the right ones [B] or their shares [B, C]."""

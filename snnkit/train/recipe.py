@@ -3,79 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 from snnkit.errors import RecipeError, nearest
+from snnkit.train.augmentation import AugmentSettings
+from snnkit.train.checked import Checked, Limits, fields, make, shown, within
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", dict: "a table"}
 _READINGS = ("rate", "last", "max", "first_spike")
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a value may be: `low` and `high` themselves are allowed, `above` and `below` are not."""
-
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    below: float | None = None
-    choices: tuple[str, ...] = ()
-    filled: bool = False
-    example: Any = None
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """A section whose values are checked whether they come from a file or from Python."""
-
-    section: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        for name, field in _fields(type(self)).items():
-            value = _converted(getattr(self, name), field.kinds)
-            object.__setattr__(self, name, value)
-            needed = _needed(value, field)
-            if needed:
-                raise RecipeError(
-                    f"[{self.section}] {name} is {_shown(value)}; needed is {needed}: "
-                    f"type e.g. {name} = {_shown(field.example)}"
-                )
-
-
-@dataclass(frozen=True)
-class _Field:
-    """One key of a section: the types it takes, its limits, a good value, and whether it must be given."""
-
-    kinds: tuple[Any, ...]
-    limits: Limits
-    example: Any
-    required: bool
-
-
-def _fields(section: type[_Checked]) -> dict[str, _Field]:
-    """Return the keys of a section."""
-    hints = get_type_hints(section, include_extras=True)
-    found = {}
-    for field in dataclasses.fields(section):
-        hint = hints[field.name]
-        limits = Limits()
-        if get_origin(hint) is Annotated:
-            hint, limits = get_args(hint)
-        kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        example = field.default if limits.example is None else limits.example
-        found[field.name] = _Field(kinds, limits, example, required)
-    return found
-
-
-@dataclass(frozen=True)
-class DataSettings(_Checked):
+class DataSettings(Checked):
     """What is learnt from, and how it becomes spikes.
 
     Args:
@@ -87,6 +29,7 @@ class DataSettings(_Checked):
         step: width of a bin of event data, in microseconds.
         pool: neighbouring channels of event data that are summed, or pixels along both axes; None for 1.
         binning: how events are binned, "uniform" unless given.
+        augment: how recordings are varied in training, and in training alone; None leaves them as they are.
     Raises:
         RecipeError: a value of the wrong type or out of range.
 
@@ -104,10 +47,11 @@ class DataSettings(_Checked):
     step: Annotated[int | None, Limits(example=10000, low=1)] = None
     pool: Annotated[int | None, Limits(example=5, low=1)] = None
     binning: Annotated[str | None, Limits(example="uniform", choices=("uniform", "squeezed"))] = None
+    augment: Annotated[AugmentSettings | None, Limits(example={"mask_time": {"longest": 8}})] = None
 
 
 @dataclass(frozen=True)
-class NetworkSettings(_Checked):
+class NetworkSettings(Checked):
     """The layers in order, each a table with its `type` and arguments; `build_network` makes them.
 
     Args:
@@ -133,13 +77,13 @@ class NetworkSettings(_Checked):
         for place, layer in enumerate(self.layers):
             if not isinstance(layer, Mapping) or not isinstance(layer.get("type"), str):
                 raise RecipeError(
-                    f"[network] layer {place} is {_shown(layer)}; needed is a table with a type: "
+                    f"[network] layer {place} is {shown(layer)}; needed is a table with a type: "
                     'type e.g. {type = "Linear", in = 64, out = 10}'
                 )
 
 
 @dataclass(frozen=True)
-class RateRegulariser(_Checked):
+class RateRegulariser(Checked):
     """Bounds that the mean rate of every spiking neuron is pushed into, and how hard.
 
     Args:
@@ -168,7 +112,7 @@ class RateRegulariser(_Checked):
 
 
 @dataclass(frozen=True)
-class TrainSettings(_Checked):
+class TrainSettings(Checked):
     """How a network is trained.
 
     Args:
@@ -252,7 +196,7 @@ class TrainSettings(_Checked):
 
 
 @dataclass(frozen=True)
-class OutputSettings(_Checked):
+class OutputSettings(Checked):
     """Where results go.
 
     Args:
@@ -283,8 +227,12 @@ class Recipe:
     train: TrainSettings
     output: OutputSettings
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return every setting, those not given included, as text, numbers, lists and dictionaries."""
+        return _plain(dataclasses.asdict(self))
 
-_SECTIONS: dict[str, type[_Checked]] = {
+
+_SECTIONS: dict[str, type[Checked]] = {
     "data": DataSettings,
     "network": NetworkSettings,
     "train": TrainSettings,
@@ -316,87 +264,29 @@ def read_recipe(path: str | Path) -> Recipe:
 
 def recipe_from(table: Mapping[str, Any]) -> Recipe:
     """Make a recipe from nested dictionaries, as `tomllib` reads them; errors are those of `read_recipe`."""
+    everywhere = [part for kind in _SECTIONS.values() for part in within(kind)]
     for name in table:
         if name not in _SECTIONS:
-            known = ", ".join(f"[{section}]" for section in _SECTIONS)
-            raise RecipeError(f"unknown section [{name}]{nearest(name, _SECTIONS)}; known: {known}")
-    return Recipe(**{name: _section(kind, table.get(name, {})) for name, kind in _SECTIONS.items()})
+            raise RecipeError(f"unknown section [{name}]{_where(name, everywhere)}")
+    made: dict[str, Any] = {}
+    for name, kind in _SECTIONS.items():
+        made[name] = make(kind, table.get(name, {}), elsewhere=everywhere)
+    return Recipe(**made)
 
 
-def _section(kind: type[_Checked], table: Any) -> Any:
-    if not isinstance(table, Mapping):
-        raise RecipeError(f"[{kind.section}] is {_shown(table)}; needed is a table: type [{kind.section}]")
-    fields = _fields(kind)
-    for key in table:
-        if key not in fields:
-            raise RecipeError(f"[{kind.section}] has no key {key!r}{_where(key, kind)}")
-    for name, field in fields.items():
-        if field.required and name not in table:
-            raise RecipeError(
-                f"[{kind.section}] needs {name}, which is missing: type e.g. {name} = {_shown(field.example)}"
-            )
-    return kind(**table)
+def _where(name: str, everywhere: list[type[Checked]]) -> str:
+    """Say in which sections an unknown section is a key, else the nearest section and all of them."""
+    for kind in everywhere:
+        if kind.section.endswith(f".{name}"):
+            return f"; type [{kind.section}]"
+    places = [f"[{kind.section}]" for kind in everywhere if name in fields(kind)]
+    if places:
+        return f"; {name} is a key that belongs in {' or '.join(places)}"
+    return f"{nearest(name, _SECTIONS)}; known: {', '.join(f'[{section}]' for section in _SECTIONS)}"
 
 
-def _where(key: str, kind: type[_Checked]) -> str:
-    """Say where an unknown key belongs, else the nearest key here, else all keys here."""
-    for other in _SECTIONS.values():
-        if other is not kind and key in _fields(other):
-            return f"; it belongs in [{other.section}]"
-    known = _fields(kind)
-    return nearest(key, known) or f"; known: {', '.join(known)}"
-
-
-def _converted(value: Any, kinds: tuple[Any, ...]) -> Any:
-    """Turn what TOML has into what the field holds: lists into tuples, whole numbers into numbers, tables."""
-    if tuple in kinds and isinstance(value, list):
-        return tuple(value)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if RateRegulariser in kinds and isinstance(value, Mapping):
-        return _section(RateRegulariser, value)
-    return value
-
-
-def _needed(value: Any, field: _Field) -> str:
-    """Return what is needed where the value does not do, else an empty text."""
-    if (value is None and NoneType in field.kinds) or (Any in field.kinds and callable(value)):
-        return ""
-    if field.limits.choices:
-        known = field.limits.choices
-        return "" if value in known else f"one of {', '.join(known)}{nearest(str(value), known)}"
-    kinds = tuple(kind for kind in field.kinds if kind is not NoneType)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        return _WORDS.get(kinds[0], "a list" if kinds[0] is tuple else "a table")
-    if isinstance(value, float) and not math.isfinite(value):
-        return "a finite number"
-    if field.limits.filled and not value:
-        return "a text that is not empty"
-    return _range(field.limits) if isinstance(value, int | float) and _outside(value, field.limits) else ""
-
-
-def _outside(value: float, limits: Limits) -> bool:
-    return (
-        (limits.low is not None and value < limits.low)
-        or (limits.high is not None and value > limits.high)
-        or (limits.above is not None and value <= limits.above)
-        or (limits.below is not None and value >= limits.below)
-    )
-
-
-def _range(limits: Limits) -> str:
-    words = {"at least": limits.low, "at most": limits.high, "above": limits.above, "below": limits.below}
-    return " and ".join(f"{word} {bound}" for word, bound in words.items() if bound is not None)
-
-
-def _shown(value: Any) -> str:
-    """Write a value as TOML does."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return f'"{value}"'
+def _plain(value: Any) -> Any:
+    """Return nested lists in place of tuples."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key} = {_shown(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_shown, value)) + "]"
-    return "nothing" if value is None else str(value)
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -119,8 +119,12 @@ class Emulated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the chip answers to x [T, B, features…], in step with the network that it was made from."""
-        y = self.chip(x)
-        return y.flatten(2)
+        return self.chip(x).flatten(2)
+
+    def watch(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the same, and the spikes of each population [T, B, features…] in step with it."""
+        y, spikes = self.chip.watch(x)
+        return y.flatten(2), spikes
 
 
 class _Quantised:
