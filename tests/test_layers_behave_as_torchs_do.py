@@ -30,6 +30,7 @@ def test_outputs_may_be_changed_in_place(size: int, dtype: torch.dtype) -> None:
     y.sum().backward()
     plain = layer(twin.requires_grad_()) + twin
     plain.sum().backward()
+    assert x.grad is not None and twin.grad is not None
     assert torch.equal(y, plain) and torch.equal(x.grad, twin.grad)
     nn.Sequential(layer, nn.ReLU(inplace=True))(x).sum().backward()
 
