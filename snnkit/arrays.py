@@ -20,7 +20,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LARGE = 1 << 18
+_LARGE = 1 << 20
 """Bytes from which an array comes from the pool."""
 
 _HUGE = 1 << 21
@@ -107,8 +107,8 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     if size < _LARGE:
         return torch.empty(shape, dtype=dtype)
     page = _HUGE if size >= _HUGE else mmap.PAGESIZE
-    # The tensor holds the view.
-    return torch.frombuffer(_POOL.take(-(-size // page) * page), dtype=dtype, count=count).view(shape)
+    # The tensor holds the view. It is no view of another tensor, which autograd would not let anybody change.
+    return torch.frombuffer(_POOL.take(-(-size // page) * page), dtype=dtype, count=count).resize_(shape)
 
 
 def rows(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from snnkit.codegen import backends
 from snnkit.codegen.kernel import Kernel
 from snnkit.codegen.operators import bounded
 from snnkit.errors import InputError, NeuronError, nearest
-from snnkit.neuron import FAMILIES, Neuron, Surrogate
+from snnkit.neuron import FAMILIES, Neuron, Param, Surrogate
 from snnkit.neuron.surrogate import atan
 
 State = dict[str, Tensor]
@@ -70,10 +70,13 @@ class Spiking(nn.Module):
                 raise NeuronError(f"{neuron.name} has no parameter {name!r}{hint}; it has {', '.join(neuron.params)}")
         self._exact: dict[str, Tensor] = {}
         for name, bounds in neuron.params.items():
-            exact = _value(neuron, name, params.get(name, bounds.default))
-            value = exact.float()
-            if not torch.equal(value.double(), exact):
+            given = params.get(name, bounds.default)
+            exact = _value(neuron, name, given)
+            value = exact.to(torch.get_default_dtype())
+            if exact.is_meta or not torch.equal(value.double(), exact):
                 self._exact[name] = exact
+            if not isinstance(given, Tensor):
+                value = value.to(torch.get_default_device())
             if name in self.learn:
                 self.register_parameter(f"param_{name}", nn.Parameter(value))
             else:
@@ -98,6 +101,15 @@ class Spiking(nn.Module):
                     value.copy_(torch.where(kept, given, value))
         return self
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Load as torch's modules do; of a parameter that is not learnt, a value out of its bounds is an error."""
+        *_, errors = arguments
+        for name, bounds in self.neuron.params.items():
+            value = state_dict.get(f"{prefix}param_{name}")
+            if name not in self.learn and isinstance(value, Tensor) and not _within(value, bounds):
+                errors.append(f"{prefix}param_{name}: {_out_of_bounds(self.neuron, name, value)}")
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+
     @property
     def kernel(self) -> Kernel:
         """The neuron, surrogate and reset that are compiled."""
@@ -105,16 +117,16 @@ class Spiking(nn.Module):
 
     def values(self) -> dict[str, Tensor]:
         """Return the parameters within their bounds, by name."""
-        result = {}
-        for name, bounds in self.neuron.params.items():
-            value = getattr(self, f"param_{name}")
-            kept = name in self.learn and not (math.isinf(bounds.low) and math.isinf(bounds.high))
-            result[name] = bounded(value, bounds.low, bounds.high) if kept else value
+        result = {name: getattr(self, f"param_{name}") for name in self.neuron.params}
+        for name in self.learn:
+            low, high = self.neuron.params[name].low, self.neuron.params[name].high
+            if not (math.isinf(low) and math.isinf(high)):
+                result[name] = bounded(result[name], low, high)
         return result
 
     def vectors(self, shape: Sequence[int], dtype: torch.dtype) -> list[Tensor]:
-        """Return the parameters for inputs [B, features…] as vectors of 1 or of one element per neuron of a sample."""
-        flat = [_flat(value, name, shape) for name, value in self.values().items()]
+        """Return the parameters for inputs [B, features…]: single numbers, or vectors of one per neuron of a sample."""
+        flat = [value if value.numel() == 1 else _flat(value, name, shape) for name, value in self.values().items()]
         return [value if value.dtype == dtype else value.to(dtype) for value in flat]
 
     def start(self, shape: Sequence[int], like: Tensor) -> State:
@@ -125,8 +137,9 @@ class Spiking(nn.Module):
         }
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the output [T, B, features…] of the input [T, B, features…], from fresh state."""
-        return self.run(x)[0]
+        """Return the output [T, B, features…] of the input [T, B, features…], from fresh state; as `run` does."""
+        check_sequence(x, self.neuron.name)
+        return self._run(x)[0]
 
     def run(self, x: Tensor, state: State | None = None, *, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """Run over time.
@@ -171,20 +184,12 @@ class Spiking(nn.Module):
         """Return the output, and the states after the last step and at the checkpoints as `backends.run` does."""
         shape = x.shape[1:]
         T, M = x.shape[0], math.prod(shape)
-        stacked = self._fresh(x, M) if state is None else torch.stack([state[n].reshape(M) for n in self.neuron.states])
+        stacked = None if state is None else torch.stack([state[n].reshape(M) for n in self.neuron.states])
         if every is None:
-            every = max(1, math.isqrt(T)) if torch.is_grad_enabled() else T
+            every = _checkpoint_distance(T) if torch.is_grad_enabled() else T
         backend, _ = backends.resolve(self.backend, x.device, x.dtype)
-        params = self.vectors(shape, stacked.dtype)
+        params = self.vectors(shape, _wide(x.dtype))
         return backends.run(self._kernel, x, stacked, params, backend=backend, every=every)
-
-    def _fresh(self, x: Tensor, neurons: int) -> Tensor:
-        """Return the states before the first step, [S, neurons]."""
-        state = torch.zeros((len(self.neuron.states), neurons), dtype=_wide(x.dtype), device=x.device)
-        for row, value in enumerate(self.neuron.states.values()):
-            if value != 0:
-                state[row] = value
-        return state
 
     def _named(self, state: Tensor, x: Tensor) -> State:
         """Return states [S, M] by name, [B, features…]."""
@@ -271,6 +276,11 @@ def check_lengths(lengths: Tensor, x: Tensor) -> None:
         )
 
 
+def _checkpoint_distance(T: int) -> int:
+    """Return the steps between two checkpoints: their number's root, which a compiler's symbol does not have."""
+    return 16 if torch.compiler.is_compiling() else max(1, math.isqrt(T))
+
+
 def _learnt(neuron: Neuron, learn: Sequence[str] | None) -> tuple[str, ...]:
     if learn is None:
         return tuple(name for name, p in neuron.params.items() if p.learn)
@@ -285,24 +295,31 @@ def _learnt(neuron: Neuron, learn: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _value(neuron: Neuron, name: str, value: float | Tensor) -> Tensor:
-    """Return a parameter's value in float64, within its bounds as float32 has them."""
+    """Return a parameter's value in float64, within its bounds as float32 has them; a number's on the CPU."""
     bounds = neuron.params[name]
+    device = value.device if isinstance(value, Tensor) else torch.device("cpu")
     try:
-        exact = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+        exact = torch.as_tensor(value, dtype=torch.float64, device=device).detach().clone()
     except (TypeError, ValueError, RuntimeError):
         raise NeuronError(f"{neuron.name}: {name} is a number or a tensor, not {value!r}") from None
-    tensor = exact.float()
-    if not bool(((tensor >= bounds.low) & (tensor <= bounds.high)).all()):
-        raise NeuronError(
-            f"{neuron.name}: {name}={_brief(tensor)} is out of its bounds [{bounds.low:g}, {bounds.high:g}]"
-        )
+    if not _within(exact, bounds):
+        raise NeuronError(_out_of_bounds(neuron, name, exact.float()))
     return exact.clamp(bounds.low, bounds.high)
 
 
+def _within(value: Tensor, bounds: Param) -> bool:
+    """Return whether a value lies within bounds as float32 has them, as far as it has any value yet."""
+    tensor = value.float()
+    return tensor.is_meta or bool(((tensor >= bounds.low) & (tensor <= bounds.high)).all())
+
+
+def _out_of_bounds(neuron: Neuron, name: str, value: Tensor) -> str:
+    bounds = neuron.params[name]
+    return f"{neuron.name}: {name}={_brief(value)} is out of its bounds [{bounds.low:g}, {bounds.high:g}]"
+
+
 def _flat(value: Tensor, name: str, shape: Sequence[int]) -> Tensor:
-    """Return a parameter as a vector of 1 or of one element per neuron of a sample."""
-    if value.numel() == 1:
-        return value.reshape(1)
+    """Return a parameter as a vector of one element per neuron of a sample."""
     try:
         return value.expand(shape[1:]).reshape(-1)
     except RuntimeError:

@@ -143,14 +143,14 @@ def gate(names: Sequence[str], device: str = "cpu") -> dict[str, int]:
 def measure(
     names: Sequence[str], shape: tuple[int, int, int], *, threads: int, device: str = "cpu", repeat: int = 5
 ) -> dict[str, float]:
-    """Return the seconds of one forward and backward pass of each contender, the best of several rounds.
+    """Return the seconds of one forward and backward pass of each contender, the best of several.
 
     Args:
         names: contenders, run in turn in every round.
         shape: of the input [T, B, N].
         threads: of torch and of our kernels.
         device: `cpu` or `cuda`; on `cuda` every measurement waits for the device.
-        repeat: rounds, after one that is not counted.
+        repeat: passes of each that count; two follow each other in a round, after one that does not count.
     """
     torch.set_num_threads(threads)
     x = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2).to(device).requires_grad_()
@@ -162,11 +162,12 @@ def measure(
     # A collection between two passes would leave the processor's caches cold.
     gc.disable()
     try:
-        for round_ in range(repeat + 1):
+        for round_ in range((repeat + 1) // 2):
             for name, run in runs.items():
-                seconds = _once(run, x, upstream)
-                if round_:
-                    best[name] = min(best[name], seconds)
+                # What ran before may have left threads that spin for work, and the caches full of its own.
+                _once(run, x, upstream)
+                for _ in range(min(2, repeat - 2 * round_)):
+                    best[name] = min(best[name], _once(run, x, upstream))
     finally:
         gc.enable()
     return best

@@ -68,13 +68,13 @@ def _pick(device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
 
 
 def run(
-    kernel: Kernel, x: Tensor, state: Tensor, params: Sequence[Tensor], *, backend: str, every: int
+    kernel: Kernel, x: Tensor, state: Tensor | None, params: Sequence[Tensor], *, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run a kernel on a resolved backend over x [T, …]; otherwise as `cpu.forward`."""
+    """Run a kernel on a resolved backend, with gradients; otherwise as `cpu.forward`."""
     if backend == "reference":
         from snnkit.codegen import reference
 
-        y, after, trace = reference.forward(kernel, x.flatten(1), state, params)
+        y, after, trace = reference.forward(kernel, x.flatten(1), kernel.fresh(x) if state is None else state, params)
         return y.view(x.shape), after, trace[::every]
     from snnkit.codegen.operators import neuron
 

@@ -31,13 +31,14 @@ index = numba.int64
 parameters = numba.types.UniTuple(vector, {count})
 
 
-@numba.njit([numba.void({signature})], nogil=True, cache=True, error_model="numpy")
+@numba.njit([index({signature})], nogil=True, cache=True, error_model="numpy")
 '''
 
 _FORWARD = """def forward(inputs, state, params, outputs, after, checkpoints, every, low, high):
     w = np.empty({rows} * BLOCK, real)
-    T = outputs.shape[0]
+    (T, M), wrong = outputs.shape, 0
     x_step = 1 if inputs.shape[0] == T else 0
+    s_step = 1 if state.shape[1] == M else 0
 {constants}
     for start in range(low, high, BLOCK):
         width = min(BLOCK, high - start)
@@ -53,6 +54,7 @@ _FORWARD = """def forward(inputs, state, params, outputs, after, checkpoints, ev
 {work}
         for n in range(width):
 {keep}
+    return wrong
 """
 
 _BACKWARD = """def backward(
@@ -61,9 +63,10 @@ _BACKWARD = """def backward(
 ):
     w = np.empty({rows} * BLOCK, real)
     trace = np.empty({kept} * every * BLOCK, real)
-    T = grad_inputs.shape[0]
+    T, M = grad_inputs.shape
     x_step = 1 if inputs.shape[0] == T else 0
     g_step = 1 if grad_outputs.shape[0] == T else 0
+    a_step = 1 if grad_after.shape[1] == M else 0
 {constants}
     for start in range(low, high, BLOCK):
         width = min(BLOCK, high - start)
@@ -82,6 +85,7 @@ _BACKWARD = """def backward(
 {work}
         for n in range(width):
 {keep}
+    return 0
 """
 
 _REPLAY = """for n in range(width):
@@ -143,14 +147,16 @@ def _forward(step: Step, shared: bool) -> str:
     part = schedule.forward(step)
     constants, params, once = _fixed(step, part.once, part.body, shared=shared)
     row = _Rows(step.before, params, (line.target for line in once))
-    load = [f"{row(name)} = state[{k}, start + n]" for k, name in enumerate(step.before)]
+    load = [f"{row(name)} = state[{k}, (start + n) * s_step]" for k, name in enumerate(step.before)]
+    keep = [f"after[{k}, start + n] = {row(name)}" for k, name in enumerate(step.before)]
+    finite = [f"abs({row(name)}) < math.inf" for name in step.before]
     return _FORWARD.format(
         rows=len(row.index),
         constants=_indent(constants, 4),
         load=_indent([*load, *_load_params(step, params, row), *row.compute(once)], 12),
         save=_indent([f"checkpoints[t // every, {k}, start + n] = {row(n)}" for k, n in enumerate(step.before)], 20),
         work=_indent([*_advance(step, part.body, row), f"y_t[n] = {step.output}"], 16),
-        keep=_indent([f"after[{k}, start + n] = {row(name)}" for k, name in enumerate(step.before)], 12),
+        keep=_indent([*keep, "wrong += 0 if " + (" and ".join(finite) or "True") + " else 1"], 12),
     )
 
 
@@ -161,7 +167,7 @@ def _backward(step: Step, adjoint: Adjoint, shared: bool) -> str:
     fixed = (line.target for line in once)
     row = _Rows(step.before if plan.kept else (), params, fixed, adjoint.grad_after, adjoint.grad_params)
     load = [*_load_params(step, params, row), *row.compute(once)]
-    load += [f"{row(name)} = grad_after[{k}, start + n]" for k, name in enumerate(adjoint.grad_after)]
+    load += [f"{row(name)} = grad_after[{k}, (start + n) * a_step]" for k, name in enumerate(adjoint.grad_after)]
     load += [f"{row(name)} = real(0.0)" for name in adjoint.grad_params]
     keep = [f"grad_start[{k}, start + n] = {row(name)}" for k, name in enumerate(adjoint.grad_after)]
     keep += [f"grad_totals[{k}, start + n] += {row(name)}" for k, name in enumerate(adjoint.grad_params)]

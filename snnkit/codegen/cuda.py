@@ -39,15 +39,15 @@ _BLOCKS = 1024
 
 
 def forward(
-    kernel: Kernel, x: Tensor, state: Tensor, params: Sequence[Tensor], every: int
+    kernel: Kernel, x: Tensor, state: Tensor | None, params: Sequence[Tensor], every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a neuron over time; arguments and results as in `cpu.forward`, on a GPU, x in fp32, bf16 or fp16."""
-    T, M = x.shape
-    y = torch.empty((T, M), dtype=x.dtype, device=x.device)
-    after = torch.empty_like(state, memory_format=torch.contiguous_format)
+    state = kernel.fresh(x) if state is None else state.contiguous()
+    T, M = len(x), state.shape[1]
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    after = torch.empty_like(state)
     checkpoints = state.new_empty((-(-T // every), len(state), M))
     x, x_step = _rows(x)
-    state = state.contiguous()
     vectors = [p.contiguous() for p in params]
     arguments = [x, x_step, state, y, after, checkpoints, *_with_lengths(vectors), every, T, M]
     launch(Program(kernel, _io(x)), x.device, M, arguments)
@@ -59,17 +59,18 @@ def backward(
     x: Tensor,
     checkpoints: Tensor,
     params: Sequence[Tensor],
-    grads: tuple[Tensor, Tensor],
+    grads: tuple[Tensor, Tensor | None],
     every: int,
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a neuron backward over time; arguments and results as in `cpu.backward`."""
-    T, M = x.shape
-    grad_x = torch.empty((T, M), dtype=x.dtype, device=x.device)
-    grad_state = torch.empty_like(grads[1], memory_format=torch.contiguous_format)
+    T, M = len(x), checkpoints.shape[2]
+    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    grad_after = checkpoints.new_zeros(checkpoints.shape[1:]) if grads[1] is None else grads[1].contiguous()
+    grad_state = torch.empty_like(grad_after)
     totals = checkpoints.new_empty((sum(wanted), M))
     (x, x_step), (grad_y, g_step) = _rows(x), _rows(grads[0])
-    grad_after, checkpoints = grads[1].contiguous(), checkpoints.contiguous()
+    checkpoints = checkpoints.contiguous()
     vectors = [p.contiguous() for p in params]
     arguments = [x, x_step, checkpoints, grad_y, g_step, grad_after, grad_x, grad_state, totals]
     arguments += [*_with_lengths(vectors), *kernel.surrogate.params.values(), every, T, M]
@@ -104,16 +105,16 @@ def _threads(columns: int) -> int:
 
 
 def _rows(x: Tensor) -> tuple[Tensor, int]:
-    """Return [T, M] data with neighbouring columns side by side, and the step between rows; 0 repeats one row."""
+    """Return rows [T, …] whose columns lie side by side, and the step between rows; 0 repeats one row."""
     if x.stride(0) == 0:
         return x[:1].contiguous(), 0
-    if x.stride(1) != 1 and x.shape[1] > 1:
+    if not x.is_contiguous() and not x[0].is_contiguous():
         x = x.contiguous()
     return x, x.stride(0)
 
 
 def _with_lengths(vectors: Sequence[Tensor]) -> list[Tensor | int]:
-    return [item for vector in vectors for item in (vector, len(vector))]
+    return [item for vector in vectors for item in (vector, vector.numel())]
 
 
 def _io(x: Tensor) -> str:

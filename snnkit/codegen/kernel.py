@@ -17,6 +17,8 @@ from snnkit.errors import BackendError
 from snnkit.neuron import Neuron, Surrogate
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from snnkit.codegen.ir import Adjoint
 
 _KNOWN: dict[str, Kernel] = {}
@@ -50,6 +52,17 @@ class Kernel:
 
         names = [name for name, want in zip(self.step.params, wanted, strict=True) if want]
         return derive(self.step, self.surrogate, detach_reset=self.detach_reset, wanted=names)
+
+    def fresh(self, x: Tensor) -> Tensor:
+        """Return the states [S, M] before the first step of an input [T, …], on its device."""
+        import torch
+
+        shape = len(self.neuron.states), x[0].numel()
+        state = torch.zeros(shape, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32, device=x.device)
+        for row, value in enumerate(self.neuron.states.values()):
+            if value != 0:
+                state[row] = value
+        return state
 
     def register(self) -> str:
         """Make the kernel known to the operators by its key, and return the key."""

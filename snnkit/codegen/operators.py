@@ -6,7 +6,6 @@ around them give gradients, `torch.func.grad` and `vmap`, and refuse what the ke
 
 # Annotations stay objects here: torch reads the operators' schema from them.
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from snnkit.codegen.kernel import Kernel, known
-from snnkit.errors import BackendError, InputError
-from snnkit.settings import check_finite
+from snnkit.codegen.kernel import known
+from snnkit.errors import BackendError
 
 
 def _backend(name: str) -> Any:
@@ -30,14 +28,10 @@ def _backend(name: str) -> Any:
 
 
 def _forward(
-    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
+    x: Tensor, state: Tensor | None, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run kernel `key` over x [T, …] from state [S, M]; see `cpu.forward`, which takes x as [T, M]."""
-    kernel = known(key)
-    y, after, checkpoints = _backend(backend).forward(kernel, x.flatten(1), state, params, every)
-    if backend == "cpu":
-        check_outcome(kernel, x, state, after)
-    return y.view(x.shape), after, checkpoints
+    """Run kernel `key` over x [T, …] from state [S, M]; see `cpu.forward`."""
+    return _backend(backend).forward(known(key), x, state, params, every)
 
 
 forward_kernel = torch.library.custom_op("snnkit::neuron", _forward, mutates_args=())
@@ -45,10 +39,10 @@ forward_kernel = torch.library.custom_op("snnkit::neuron", _forward, mutates_arg
 
 @forward_kernel.register_fake
 def _(
-    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
+    x: Tensor, state: Tensor | None, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    checkpoints = state.new_empty((x.shape[0] + every - 1) // every, *state.shape)
-    return x.new_empty(x.shape), torch.empty_like(state), checkpoints
+    after = known(key).fresh(x)
+    return x.new_empty(x.shape), after, after.new_empty((x.shape[0] + every - 1) // every, *after.shape)
 
 
 def _backward(
@@ -56,16 +50,15 @@ def _backward(
     checkpoints: Tensor,
     params: Sequence[Tensor],
     grad_y: Tensor,
-    grad_after: Tensor,
+    grad_after: Tensor | None,
     key: str,
     backend: str,
     every: int,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run kernel `key` backward; see `cpu.backward`, which takes x and the gradient of y as [T, M]."""
-    flags, grads = tuple(bool(flag) for flag in wanted), (grad_y.flatten(1), grad_after)
-    found = _backend(backend).backward(known(key), x.flatten(1), checkpoints, params, grads, every, flags)
-    return found[0].view(x.shape), *found[1:]
+    """Run kernel `key` backward; see `cpu.backward`."""
+    flags = tuple(map(bool, wanted))
+    return _backend(backend).backward(known(key), x, checkpoints, params, (grad_y, grad_after), every, flags)
 
 
 backward_kernel = torch.library.custom_op("snnkit::neuron_backward", _backward, mutates_args=())
@@ -77,13 +70,14 @@ def _(
     checkpoints: Tensor,
     params: Sequence[Tensor],
     grad_y: Tensor,
-    grad_after: Tensor,
+    grad_after: Tensor | None,
     key: str,
     backend: str,
     every: int,
     wanted: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), torch.empty_like(grad_after), grad_after.new_empty(sum(wanted), grad_after.shape[1])
+    S, M = checkpoints.shape[1:]
+    return x.new_empty(x.shape), checkpoints.new_empty(S, M), checkpoints.new_empty(sum(wanted), M)
 
 
 class _Forward(Function):
@@ -91,7 +85,7 @@ class _Forward(Function):
 
     @staticmethod
     def forward(
-        x: Tensor, state: Tensor, call: tuple[str, str, int], wanted: tuple[int, ...], *params: Tensor
+        x: Tensor, state: Tensor | None, call: tuple[str, str, int], wanted: tuple[int, ...], *params: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         run = _forward if type(x) is Tensor else forward_kernel
         return run(x, state, params, *call)
@@ -108,12 +102,12 @@ class _Forward(Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         x, checkpoints, *params = ctx.saved_tensors
         grad_y = x.new_zeros(()).expand_as(x) if grads[0] is None else grads[0]
-        grad_after = checkpoints.new_zeros(checkpoints.shape[1:]) if grads[1] is None else grads[1]
-        arguments = x, checkpoints, grad_y, grad_after, ctx.call, ctx.wanted, *params
+        arguments = x, checkpoints, grad_y, grads[1], ctx.call, ctx.wanted, *params
         differentiated = torch.is_grad_enabled() or torch._C._are_functorch_transforms_active()
         found = _apply(_Backward, *arguments) if differentiated else _Backward.forward(*arguments)
         grad_x, grad_state, totals = found
-        return grad_x, grad_state, None, None, *sums(totals, params, ctx.wanted)
+        first = grad_state if ctx.needs_input_grad[1] else None
+        return grad_x, first, None, None, *sums(totals, params, ctx.wanted)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -124,7 +118,7 @@ class _Forward(Function):
 
     @staticmethod
     def vmap(
-        info: Any, in_dims: tuple[Any, ...], x: Tensor, state: Tensor, call: Any, wanted: Any, *params: Any
+        info: Any, in_dims: tuple[Any, ...], x: Tensor, state: Tensor | None, call: Any, wanted: Any, *params: Any
     ) -> Any:
         _refuse_mapped(in_dims[4:])
         V = info.batch_size
@@ -140,7 +134,7 @@ class _Backward(Function):
         x: Tensor,
         checkpoints: Tensor,
         grad_y: Tensor,
-        grad_after: Tensor,
+        grad_after: Tensor | None,
         call: tuple[str, str, int],
         wanted: tuple[int, ...],
         *params: Tensor,
@@ -179,7 +173,7 @@ def _apply(function: type[Function], *arguments: Any) -> Any:
 
 
 def neuron(
-    x: Tensor, state: Tensor, params: Sequence[Tensor], key: str, backend: str, every: int
+    x: Tensor, state: Tensor | None, params: Sequence[Tensor], key: str, backend: str, every: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run a registered kernel over a sequence [T, …], with gradients; otherwise as `cpu.forward`."""
     if torch.compiler.is_compiling():
@@ -224,7 +218,8 @@ def _differentiate(ctx: Any, grad_y: Tensor, grad_after: Tensor, _: Tensor) -> t
     x, checkpoints, *params = ctx.saved_tensors
     wanted = [int(need) for need in ctx.needs_input_grad[2]]
     grads = backward_kernel(x, checkpoints, params, grad_y, grad_after, *ctx.call, wanted)
-    return grads[0], grads[1], sums(grads[2], params, wanted), None, None, None
+    first = grads[1] if ctx.needs_input_grad[1] else None
+    return grads[0], first, sums(grads[2], params, wanted), None, None, None
 
 
 # A compiler traces the operator with this gradient; it cannot see through one autograd function inside another.
@@ -233,8 +228,13 @@ forward_kernel.register_autograd(_differentiate, setup_context=_setup)
 
 def sums(totals: Tensor, params: Sequence[Tensor], wanted: Sequence[int]) -> list[Tensor | None]:
     """Return the gradient of each parameter: the totals [P, M] of its neurons, summed over the batch."""
-    rows = iter(totals.unbind(0)) if any(wanted) else iter(())
-    return [next(rows).reshape(-1, len(p)).sum(0) if w else None for p, w in zip(params, wanted, strict=True)]
+    if not any(wanted):
+        return [None] * len(params)
+    rows = iter(totals.unbind(0))
+    return [
+        next(rows).reshape(-1, p.numel()).sum(0).reshape(p.shape) if w else None
+        for p, w in zip(params, wanted, strict=True)
+    ]
 
 
 def _among(sequence: Tensor, dim: int | None, size: int) -> Tensor:
@@ -242,8 +242,10 @@ def _among(sequence: Tensor, dim: int | None, size: int) -> Tensor:
     return sequence.unsqueeze(1).expand(-1, size, *sequence.shape[1:]) if dim is None else sequence.movedim(dim, 1)
 
 
-def _fold(states: Tensor, dim: int | None, size: int) -> Tensor:
+def _fold(states: Tensor | None, dim: int | None, size: int) -> Tensor | None:
     """Put a mapped dimension of states in front of the neurons: [S, M] becomes [S, V * M]."""
+    if states is None:
+        return None
     mapped = states.unsqueeze(0).expand(size, *states.shape) if dim is None else states.movedim(dim, 0)
     return mapped.movedim(0, -2).flatten(-2)
 
@@ -258,25 +260,3 @@ def _refuse_mapped(dims: Sequence[int | None]) -> None:
             "vmap over a neuron's parameters is not possible in the compiled kernels; build the layer with "
             "backend='reference', or give the parameter one value per neuron"
         )
-
-
-def check_outcome(kernel: Kernel, x: Tensor, state: Tensor, after: Tensor) -> None:
-    """Raise InputError where the states after the last step are not finite, naming what was not from the start."""
-    # The sum of what is finite is finite too, or has overflowed.
-    if check_finite() and not math.isfinite(after.sum()) and not bool(torch.isfinite(after).all()):
-        raise InputError(_not_finite(kernel, x, state))
-
-
-def _not_finite(kernel: Kernel, x: Tensor, state: Tensor) -> str:
-    for name, tensor in (("input", x), ("start state", state)):
-        bad = ~torch.isfinite(tensor)
-        if bool(bad.any()):
-            where = f"{'step' if name == 'input' else 'state'} {int(bad.nonzero()[0, 0])}"
-            return (
-                f"the {name} of {kernel.neuron.name} holds NaN or infinity, first at {where}; "
-                "clean the data, or set SNNKIT_CHECK_FINITE=0 to let it through"
-            )
-    return (
-        f"a state of {kernel.neuron.name} became NaN or infinite within {len(x)} steps though its input is finite; "
-        "use smaller inputs or parameters (see snnkit.diagnose), or set SNNKIT_CHECK_FINITE=0 to let it through"
-    )

@@ -21,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from snnkit.codegen import cpu
 from snnkit.codegen.kernel import Kernel
-from snnkit.codegen.operators import check_outcome, sums
+from snnkit.codegen.operators import sums
 
 Step = Callable[[int, Tensor], Tensor]
 
@@ -104,7 +104,7 @@ def _forward(
         last = y[t]
         if t + 1 in finished:
             after = torch.where(finished[t + 1], now[(t + 1) % 2], after)
-    check_outcome(kernel, x, state, after)
+    cpu.check_outcome(kernel, x, state, finite=bool(torch.isfinite(after).all()))
     return y, after, inputs, saved
 
 
@@ -124,7 +124,7 @@ class _Recurrence(Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         inputs, saved, *params = ctx.saved_tensors
         wanted = ctx.needs_input_grad[5:]
-        grad_y = torch.zeros(()).expand(inputs.shape) if grads[0] is None else grads[0]
+        grad_y = inputs.new_zeros(()).expand(inputs.shape) if grads[0] is None else grads[0]
         grad_after = torch.zeros_like(saved[0]) if grads[1] is None else grads[1]
         grad_inputs, grad_state, totals = _backward(ctx.record, (inputs, saved), params, (grad_y, grad_after), wanted)
         return grad_inputs, grad_inputs, grad_state, None, None, *sums(totals, params, wanted)
@@ -147,7 +147,7 @@ def _backward(
     flows, parts, finished = flow.numpy(), totals.numpy(), _finished(record.ends, T)
     back = torch.zeros_like(upstream)
     for first in range((T - 1) // every * every, -1, -every):
-        stretch = inputs[first : first + every].flatten(1)
+        stretch = inputs[first : first + every]
         states = cpu.forward(record.kernel, stretch, saved[first // every], params, 1)[2].numpy()
         for t in range(first + len(stretch) - 1, first - 1, -1):
             now, before = t % 2, (t + 1) % 2

@@ -103,7 +103,7 @@ def forward(
         kernel: what to run.
         x: input [T, M].
         state: states before the first step [S, M].
-        params: one vector per parameter, of length 1 or of a divisor of M.
+        params: one tensor per parameter, of one element or of a divisor of M.
         smooth: whether the spike is the surrogate's primitive, so that finite differences see the gradient.
         reset_spikes: what the reset reads in place of the spike [T, M]; the twin of a detached reset.
     Returns:
@@ -111,7 +111,9 @@ def forward(
     """
     step, spike = kernel.step, kernel.neuron.spike or ()
     wide = state.dtype
-    fixed = {name: p.repeat(state.shape[1] // len(p)) for name, p in zip(step.params, params, strict=True)}
+    fixed = {
+        name: p.reshape(-1).repeat(state.shape[1] // p.numel()) for name, p in zip(step.params, params, strict=True)
+    }
     values = list(state.unbind(0))
     outputs, trace = [], []
     for t, x_t in enumerate(x.to(wide).unbind(0)):
