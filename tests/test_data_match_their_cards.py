@@ -143,6 +143,13 @@ def test_digits_are_those_on_the_card():
     assert len(formats.content(file, path, "")) == file.size
 
 
+def test_data_sets_print_as_a_line():
+    digits = data.load("digits")
+    expected = "Dataset('digits': Optical recognition of handwritten digits, 8 x 8 pixels; images; "
+    assert repr(digits).startswith(expected) and "\n" not in repr(digits)
+    assert repr(digits.test) == "Split(images=[359, 1, 8, 8], labels=[359])"
+
+
 def test_digits_are_split_by_class_without_overlap():
     digits = data.load("digits")
     splits = [digits.train, digits.validation, digits.test]

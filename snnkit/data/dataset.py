@@ -28,6 +28,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split(images={list(self.images.shape)}, labels={list(self.labels.shape)})"
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -48,6 +51,9 @@ class Dataset:
 
     card: Card
     paths: dict[str, Path]
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.card.name!r}: {self.card.title}; {self.kind}; .train, .validation, .test, .card)"
 
     @property
     def kind(self) -> str:

@@ -249,7 +249,8 @@ class Delayed(nn.Module):
             return replace(whole, values=whole.values + 0 * inside.unsqueeze(-1)), None
         sigma = 0.0
         if self.kernel in ("gauss", "triangle"):
-            sigma = float(self.width) if torch.compiler.is_compiling() else float(self.sigma)
+            seen = torch.compiler.is_compiling() or self.sigma.is_meta
+            sigma = float(self.width if seen else self.sigma)
         return KERNELS[self.kernel](inside, self.max_delay, sigma), sigma if self.kernel == "gauss" else None
 
     def _history(self, x: Tensor, past: int, lengths: Tensor | None) -> Tensor:
