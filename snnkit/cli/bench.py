@@ -85,6 +85,8 @@ def delay(
         f"{max(checked.values()):.1e} of the largest value",
         highlight=False,
     )
+    for name, spikes in bench.recurrent.gate().items() if device == "cpu" else ():
+        console.print(f"equal to the fused layer in all {spikes:,} spikes: {name}", highlight=False)
     for count in [int(n) for n in threads.split(",")] if device == "cpu" else [1]:
         torch.set_num_threads(count)
         where = f"{count} thread{'s' if count > 1 else ''}" if device == "cpu" else "GPU"

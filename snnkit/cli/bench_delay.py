@@ -17,6 +17,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import snnkit
+from snnkit.cli import bench_delay_recurrent as recurrent
 from snnkit.cli.bench_neuron import peak_bytes
 from snnkit.errors import SnnkitError
 from snnkit.synapse import taps
@@ -257,6 +258,8 @@ def tables(where: str, device: str, repeat: int, windows: Sequence[int]) -> Iter
     yield _reaches(where, device, repeat)
     for longest in windows:
         yield _steps(where, device, max(1, repeat // 2), longest)
+    if device == "cpu":
+        yield recurrent.table(where, max(1, repeat // 2))
 
 
 def _table(title: str, *columns: str) -> Table:
