@@ -10,6 +10,7 @@ from torch import nn
 
 import snnkit
 from snnkit.cli import app, main
+from snnkit.cli.evaluate import check_input
 from snnkit.cli.sequences import encoder
 from snnkit.errors import RecipeError
 from snnkit.neuron import FAMILIES
@@ -138,6 +139,15 @@ def test_layers_that_do_not_fit_are_named(call, recipe):
     assert re.search(r"in layer '0' \(Linear\).*a first layer Flatten makes 64 features of them", error)
 
 
+def test_looking_at_a_network_does_not_change_it():
+    net = snnkit.Network(nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 2), snnkit.Readout())
+    x, before = torch.rand(1, 5, 3), {name: value.clone() for name, value in net.state_dict().items()}
+    state = torch.get_rng_state()
+    assert check_input(net, x).shape == (1, 1, 2)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert net.training and torch.equal(state, torch.get_rng_state())
+
+
 def test_what_could_not_be_stored_is_not_trained(call, recipe, monkeypatch):
     monkeypatch.setattr("snnkit.cli.train.fit", lambda *_, **__: pytest.fail("trained for nothing"))
     wide = '{type = "Unflatten", dim = 1, unflattened_size = [1, 16]}, '
@@ -158,8 +168,11 @@ def test_an_interrupted_run_says_how_to_go_on(call, recipe, monkeypatch):
 
 
 def test_the_next_command_can_be_pasted(call, recipe):
-    code, out, _ = call("train", recipe(), "--folder", "two words")
-    assert code == 0
+    spiking_end = '{type = "Network", layers = [{type = "LIF"}]}'
+    path = recipe('{type = "Readout", tau = 10.0}', spiking_end)
+    Path(path).write_text(Path(path).read_text() + 'loss = "first_spike"\n')
+    code, out, error = call("train", path, "--folder", "two words")
+    assert code == 0, error
     assert "next: snnkit evaluate 'two words/net.h5'" in out
 
 
@@ -317,11 +330,25 @@ def test_a_network_without_notes_needs_its_data_named(call, tmp_path):
     ("old", "new", "message"),
     [
         ("epochs = 1", "epoch = 1", r"\[train\] has no key 'epoch'; did you mean 'epochs'\?"),
-        ('"latency"', '"latnecy"', r"no encoder 'latnecy'; did you mean 'latency'\?"),
+        ('"latency"', '"latnecy"', r"no encoder 'latnecy'; did you mean 'latency'; known"),
         ("steps = 6", "steps = 6\noptions = {tua = 2.0}", r"encoder latency has no option 'tua'; did you mean 'tau'\?"),
+        (
+            "steps = 6",
+            "steps = 6\noptions = {tau = 'a'}",
+            r"encoder latency refuses options {tau = \"a\"}: '<' not supp",
+        ),
         ('    {type = "Flatten"},\n', "", r"refuse inputs of \[1, 8, 8\].*a first layer Flatten makes 64 features"),
         ("rate = 0.1", "rate = 0", r"\[network\] rate is 0\.0; needed is above 0"),
         ('"digits"', '"digit"', r"no data set 'digit'; did you mean 'digits'\?"),
+        ('"latency"', '"poisson"', r"no encoder 'poisson'; did you mean 'rate'; known: constant, rate, latency, pop"),
+        ("out = 10}", "out = 9}", r"answer with \[9\] per step and sample and digits has 10 classes; needed is \[10\]"),
+        ("out = 10}", "out = 12}", r"answer with \[12\] .*: type out = 10 in the last layer with weights"),
+        ("epochs = 1", 'epochs = 1\nloss = "first_spike"', r"first_spike reads spikes, and the last layer .* has none"),
+        (
+            '{type = "LIF", tau = 10.0, input_decay = false}',
+            '{type = "ReLU"}',
+            r"rate is 0.1 and no layer with weights",
+        ),
     ],
 )
 def test_a_recipe_that_does_not_hold_together_is_one_clear_line(call, recipe, old, new, message):

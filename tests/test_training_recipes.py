@@ -123,14 +123,21 @@ def test_networks_nest_and_layers_recur():
         ("lr = 1", "lr = nan", r"lr is nan; needed is a finite number"),
         ("lr = 1", "momentum = 1.0", r"momentum is 1.0; needed is at least 0 and below 1"),
         ("lr = 1", "tensorboard = 1", r"tensorboard is 1; needed is true or false: type e.g. tensorboard = false"),
-        ("lr = 1", "optimiser = 'adam'", r'is "adam"; needed is one of adamw, sgd; did you mean .adamw.'),
+        ("lr = 1", "optimiser = 'adam'", r'is "adam"; needed is one of adamw, sgd: type e.g. optimiser = "adamw"$'),
+        ("lr = 1", "read = 'lst'", r'read is "lst"; needed is one of rate, last, max, first_spike: .* read = "last"$'),
         ("lr = 1", "loss = ['rate']", r'loss is \["rate"\]; needed is one of rate, last, max, first_spike'),
         ("lr = 1", "devices = 3", r"batch_size is 64 over 3 devices; .* type e.g. batch_size = 66"),
         ("low = 0.01", "low = 0.9", r"\[train.rate_regulariser\] low is 0.9 and high is 0.5; needed is low <= high"),
         ("low = 0.01", "lo = 0.9", r"\[train.rate_regulariser\] has no key 'lo'; did you mean 'low'"),
         ("options = {tau = 5.0}", "options = 3", r"\[data\] options is 3; needed is a table"),
         ("[data]", "data = 3\n[[none]]", r"unknown section \[none\]"),
-        ("epochs = 3", "epochs = ", r"recipe.toml is not TOML: "),
+        ("epochs = 3", "epochs = ", r"recipe.toml is not TOML: Invalid value \(at line 17, column 10\): epochs =$"),
+        ("tau = 3, ", "tau = 3,\n", r"not TOML: .*: {type = \"LIF\", tau = 3,; a table in braces stands on one line$"),
+        (
+            "bias = false},",
+            "bias = false}",
+            r"not TOML: Unclosed array \(at line 13, column 5\): {type = .Readout., [^;]*$",
+        ),
     ],
 )
 def test_wrong_recipes_are_named(recipe, old, new, message):
@@ -148,6 +155,11 @@ def test_sections_and_layers_have_their_forms():
         NetworkSettings(layers=())
     with pytest.raises(RecipeError, match=r"\[network\] layer 1 is {tau = 3}; needed is a table with a type"):
         NetworkSettings(layers=[{"type": "LIF"}, {"tau": 3}])
+
+
+def test_layers_without_arguments_are_made():
+    made = build_network(NetworkSettings(layers=({"type": "Identity"}, {"type": "ReLU"}, {"type": "Flatten"})))
+    assert [type(layer).__name__ for layer in made] == ["Identity", "ReLU", "Flatten"]
 
 
 def test_a_missing_recipe_is_named(tmp_path):
@@ -168,11 +180,14 @@ def test_settings_from_python_are_checked_alike():
     [
         ({"type": "Liner"}, r"layer 0 \(Liner\): no such type; did you mean 'Linear'"),
         ({"type": "zzz"}, r"layer 0 \(zzz\): no such type; known: Linear, "),
+        ({"type": "lif"}, r"layer 0 \(lif\): no such type; did you mean 'LIF'\?"),
+        ({"type": "GRU"}, r"layer 0 \(GRU\): no such type, though torch has one; known: Linear, "),
         ({"type": "Linear", "in": 3}, r"layer 0 \(Linear\) needs out: type e.g. out = 64"),
         ({"type": "Linear", "in": 3, "uot": 3}, r"layer 0 \(Linear\) has no 'uot'; did you mean 'out'"),
         ({"type": "Linear", "in": 3, "out": 3, "device": "cuda"}, r"has no 'device'.*it takes in, out"),
         ({"type": "Linear", "in": 3, "out": "a"}, r"layer 0 \(Linear\) refuses .*'out_features': 'a'"),
         ({"type": "GroupNorm", "num_groups": 2, "num_channels": 3}, r"layer 0 \(GroupNorm\) refuses"),
+        ({"type": "Identity", "in": 3}, r"layer 0 \(Identity\) has no 'in'; it takes nothing"),
         ({"type": "LIF", "tua": 3.0}, r"layer 0 \(LIF\): lif has no parameter 'tua'; did you mean 'tau'"),
         ({"type": "LIF", "tau": 0.1}, r"layer 0 \(LIF\): lif: tau=0.1 is out of its bounds"),
         ({"type": "LIF", "reset": "sfot"}, r"layer 0 \(LIF\): .*reset"),

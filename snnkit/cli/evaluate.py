@@ -37,11 +37,13 @@ def evaluate(model: Path, *, data: str | None, split: str, root: Path | None) ->
     standard().print(_table(done, f"{model} on {found.name}, {split}"))
 
 
-def check_input(net: nn.Module, x: Tensor) -> None:
-    """Raise RecipeError where a network does not take sequences like x."""
+def check_input(net: nn.Module, x: Tensor) -> Tensor:
+    """Return a network's outputs for the first of some sequences [T, 1, …]; raise RecipeError where it takes none."""
+    training = net.training
+    net.eval()
     try:
         with torch.no_grad():
-            net(x[:, :1])
+            return net(x[:, :1])
     except RuntimeError as error:
         reason = "; ".join([str(error).splitlines()[0], *getattr(error, "__notes__", ())])
         flat = x.ndim == 3 or isinstance(next(net.children(), None), nn.Flatten)
@@ -49,6 +51,8 @@ def check_input(net: nn.Module, x: Tensor) -> None:
         raise RecipeError(
             f"the layers refuse inputs of {list(x.shape[2:])} per step and sample: {reason}{hint}"
         ) from None
+    finally:
+        net.train(training)
 
 
 def _table(done: Evaluation, title: str) -> Table:
@@ -58,7 +62,8 @@ def _table(done: Evaluation, title: str) -> Table:
     over_time = done.accuracy_over_time
     for steps in sorted({1, len(over_time) // 2, len(over_time)} - {0}):
         table.add_row(f"accuracy after {steps} step{'s' * (steps > 1)}", f"{over_time[steps - 1]:.2%}")
-    table.add_row("spikes per sample", f"{done.spikes_per_sample:.1f}")
+    if done.spikes:
+        table.add_row("spikes per sample", f"{done.spikes_per_sample:.1f}")
     for name, spikes in done.spikes.items():
         table.add_row(f"  of layer {name}", f"{spikes:.1f}")
     return table

@@ -15,12 +15,16 @@ from snnkit.data import Dataset, encode
 from snnkit.data.framed import FramedEvents, FramedSignals
 from snnkit.errors import RecipeError, nearest
 from snnkit.train.batches import Split
+from snnkit.train.checked import shown
 from snnkit.train.recipe import DataSettings
 
 ENCODERS: Mapping[str, Callable[..., Tensor]] = {
     function.__name__: function for function in (encode.constant, encode.rate, encode.latency, encode.population)
 }
 """How a recipe's images become sequences."""
+
+_ALSO = {"bernoulli": "rate", "direct": "constant", "poisson": "rate", "ttfs": "latency"}
+"""What encoders are called elsewhere."""
 
 _STEPS = 16
 _BINNED = ("step", "pool", "binning")
@@ -106,7 +110,8 @@ def encoder(name: str, steps: int, options: Mapping[str, Any]) -> Callable[[Tens
         RecipeError: an unknown encoder, or an option that it does not take.
     """
     if name not in ENCODERS:
-        raise RecipeError(f"no encoder {name!r}{nearest(name, ENCODERS)}; known: {', '.join(ENCODERS)}")
+        guess = nearest(_ALSO.get(name.lower(), name), ENCODERS).rstrip("?")
+        raise RecipeError(f"no encoder {name!r}{guess}; known: {', '.join(ENCODERS)}")
     function = ENCODERS[name]
     _, *parameters = inspect.signature(function).parameters
     takes = [parameter for parameter in parameters if parameter not in ("steps", "generator")]
@@ -118,6 +123,9 @@ def encoder(name: str, steps: int, options: Mapping[str, Any]) -> Callable[[Tens
 
     def run(images: Tensor, generator: torch.Generator) -> Tensor:
         extra = {"generator": generator} if draws else {}
-        return function(images, steps=steps, **options, **extra)
+        try:
+            return function(images, steps=steps, **options, **extra)
+        except TypeError as error:
+            raise RecipeError(f"[data] encoder {name} refuses options {shown(options)}: {error}") from None
 
     return run

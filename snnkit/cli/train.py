@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 import snnkit
 from snnkit.cli.augmentation import check_masks
@@ -16,6 +17,7 @@ from snnkit.cli.console import standard
 from snnkit.cli.evaluate import check_input
 from snnkit.cli.sequences import sequences
 from snnkit.cli.stored import NOTED
+from snnkit.data import Card
 from snnkit.errors import RecipeError
 from snnkit.files import save_results, to_bytes
 from snnkit.files.container import write_file
@@ -24,6 +26,7 @@ from snnkit.train import evaluate as measure
 from snnkit.train.checked import shown
 from snnkit.train.checkpoint import has_checkpoints
 from snnkit.train.history import Epoch, History
+from snnkit.train.layers import neuron_layer
 
 KEPT = "recipe.toml"
 """The recipe of a run, in its folder."""
@@ -40,12 +43,15 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     inputs = sequences(data, recipe.data)
     net = build_network(recipe.network, seed=recipe.train.seed)
     x, lengths = inputs.padded(data.train, _SAMPLES, torch.Generator().manual_seed(recipe.train.seed))
-    check_input(net, x)
+    _check_output(net, check_input(net, x), recipe, data.card)
     check_masks(recipe.data.augment, x, lengths)
     # What could not be stored at the end is refused before it is trained.
     to_bytes(net)
-    if recipe.network.rate is not None:
-        snnkit.initialise(net, x, rate=recipe.network.rate, lengths=lengths)
+    rate = recipe.network.rate
+    if rate is not None and not snnkit.initialise(net, x, rate=rate, lengths=lengths):
+        raise RecipeError(
+            f"[network] rate is {rate} and no layer with weights leads to one that spikes; leave rate out"
+        )
     _begin(path, recipe, target, resume=resume)
 
     def report(epoch: Epoch) -> None:
@@ -68,6 +74,25 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     _write(net, history, target, recipe=recipe, accuracy=found.accuracy)
     console.print(f"validation accuracy {found.accuracy:.2%} at epoch {history.best}; wrote {target / 'net.h5'}")
     console.print(f"next: snnkit evaluate {shlex.quote(str(target / 'net.h5'))}")
+
+
+def _check_output(net: snnkit.Network, y: Tensor, recipe: Recipe, card: Card) -> None:
+    """Raise RecipeError where outputs y [T, 1, …] are not one for each class, or not spikes and read as such."""
+    classes = len(card.classes)
+    if y.ndim != 3 or y.shape[2] != classes:
+        raise RecipeError(
+            f"the layers answer with {list(y.shape[2:])} per step and sample and {card.name} has {classes} classes; "
+            f"needed is [{classes}]: type out = {classes} in the last layer with weights"
+        )
+    last: nn.Module = net
+    while isinstance(last, snnkit.Network):
+        last = last[-1]
+    neurons = neuron_layer(last)
+    if "first_spike" in (recipe.train.loss, recipe.train.read) and (neurons is None or not neurons.neuron.spiking):
+        raise RecipeError(
+            '[train] first_spike reads spikes, and the last layer of the network has none: type loss = "rate", or '
+            'add e.g. {type = "LIF"}'
+        )
 
 
 def _begin(path: Path, recipe: Recipe, folder: Path, *, resume: bool) -> None:

@@ -78,8 +78,17 @@ def _layer(specification: Any, where: str) -> nn.Module:
         constructor = getattr(synapse if kind in _DELAYS else nn, kind)
         return _made(constructor, _torch_arguments(constructor, arguments, where), where)
     known = (*_TORCH, *_DELAYS, *FAMILIES, "Recurrent", "Network")
-    hint = nearest(kind, known) or f"; known: {', '.join(known)}"
-    raise RecipeError(f"[network] {where}: no such type{hint}")
+    raise RecipeError(f"[network] {where}: no such type{_nearest_type(kind, known)}")
+
+
+def _nearest_type(kind: str, known: tuple[str, ...]) -> str:
+    """Return the type that is meant, else all types; a layer of torch that recipes do not have resembles none."""
+    same = [name for name in known if name.lower() == kind.lower()]
+    if same:
+        return f"; did you mean {same[0]!r}?"
+    if hasattr(nn, kind):
+        return f", though torch has one; known: {', '.join(known)}"
+    return nearest(kind, known) or f"; known: {', '.join(known)}"
 
 
 def _made(constructor: Callable[..., nn.Module], arguments: Mapping[str, Any], where: str) -> nn.Module:
@@ -105,16 +114,21 @@ def _taken(arguments: Mapping[str, Any], where: str, **needed: type) -> dict[str
 
 
 def _torch_arguments(constructor: type[nn.Module], given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    taken = [name for name in inspect.signature(constructor).parameters if name not in ("device", "dtype")]
+    parameters = inspect.signature(constructor).parameters
+    taken = [
+        name
+        for name, parameter in parameters.items()
+        if name not in ("device", "dtype") and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
     short = {key: name for key, names in _SHORT.items() for name in names if name in taken}
     arguments = {}
     for key, value in given.items():
         name = short.get(key, key)
         if name not in taken:
             known = [*short, *taken]
-            raise RecipeError(f"[network] {where} has no {key!r}{nearest(key, known)}; it takes {', '.join(known)}")
+            takes = f"it takes {', '.join(known)}" if known else "it takes nothing"
+            raise RecipeError(f"[network] {where} has no {key!r}{nearest(key, known)}; {takes}")
         arguments[name] = tuple(value) if isinstance(value, list) else value
-    parameters = inspect.signature(constructor).parameters
     for name in taken:
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             key = next((key for key, full in short.items() if full == name), name)

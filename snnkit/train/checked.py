@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
@@ -43,9 +44,10 @@ class Checked:
             object.__setattr__(self, name, value)
             needed = _needed(value, field)
             if needed:
+                example = next(iter(get_close_matches(str(value), field.limits.choices, 1, 0.5)), field.example)
                 raise RecipeError(
                     f"[{self.section}] {name} is {shown(value)}; needed is {needed}: "
-                    f"type e.g. {name} = {shown(field.example)}"
+                    f"type e.g. {name} = {shown(example)}"
                 )
 
 
@@ -149,7 +151,7 @@ def _needed(value: Any, field: Field) -> str:
         return ""
     if field.limits.choices:
         known = field.limits.choices
-        return "" if value in known else f"one of {', '.join(known)}{nearest(str(value), known)}"
+        return "" if value in known else f"one of {', '.join(known)}"
     kinds = tuple(kind for kind in field.kinds if kind is not NoneType)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         return _WORDS.get(kinds[0], "a table")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -251,11 +252,15 @@ def read_recipe(path: str | Path) -> Recipe:
         RecipeError: no such file, not TOML, an unknown or missing key, a value of the wrong type or range.
     """
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+        text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}; needed is a recipe, a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}") from None
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not TOML: {error}{_line(text, str(error))}") from None
     try:
         return recipe_from(table)
     except RecipeError as error:
@@ -272,6 +277,15 @@ def recipe_from(table: Mapping[str, Any]) -> Recipe:
     for name, kind in _SECTIONS.items():
         made[name] = make(kind, table.get(name, {}), elsewhere=everywhere)
     return Recipe(**made)
+
+
+def _line(text: str, error: str) -> str:
+    """Return the line that an error of `tomllib` names, and what is often wrong with such a one."""
+    place = re.search(r"at line (\d+)", error)
+    lines = text.replace("\r\n", "\n").split("\n")
+    line = lines[int(place[1]) - 1].strip() if place else ""
+    broken = "; a table in braces stands on one line" if line.count("{") > line.count("}") else ""
+    return f": {line}{broken}" if line else ""
 
 
 def _where(name: str, everywhere: list[type[Checked]]) -> str:
