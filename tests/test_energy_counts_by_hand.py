@@ -348,6 +348,18 @@ def test_cards_hold_the_published_figures():
 NET = snnkit.Network(nn.Linear(3, 2), LIF())
 
 
+class Residual(nn.Module):
+    """A layer of one's own with a state: what is in it, and the input beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = snnkit.Network(nn.Linear(3, 3), LIF())
+
+    def run(self, x, state=None, *, lengths=None):
+        y, state = self.inner.run(x, state, lengths=lengths)
+        return x + y, state
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -361,6 +373,14 @@ NET = snnkit.Network(nn.Linear(3, 2), LIF())
         (
             lambda: deploy.energy(snnkit.Network(nn.LayerNorm(3)), every(2, 1, 3)),
             r"energy does not know what layer '0' \(LayerNorm\) costs; chains of Linear",
+        ),
+        (
+            lambda: deploy.energy(snnkit.Network(Residual(), nn.Linear(3, 2)), every(2, 1, 3)),
+            r"energy does not know what layer '0' \(Residual\) costs; .* and layers with a method fan_out",
+        ),
+        (
+            lambda: deploy.neurobench(snnkit.Network(Residual(), nn.Linear(3, 2)), every(2, 1, 3)),
+            r"NeuroBench's counts do not see into a Residual; put its layers into a Network in a row",
         ),
         (
             lambda: deploy.energy(nn.Sequential(nn.AdaptiveAvgPool1d(2), nn.Flatten()), every(1, 1, 1, 3)),

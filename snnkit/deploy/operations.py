@@ -114,6 +114,12 @@ def _walk(net: nn.Module, signal: _Signal) -> tuple[LayerOperations, ...]:
     return tuple(found)
 
 
+_UNKNOWN = (
+    "energy does not know what layer {!r} ({}) costs; chains of Linear, Conv, BatchNorm, pooling, Flatten, Dropout "
+    "and spiking layers are counted, and layers with a method fan_out"
+)
+
+
 def layers_of(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     """Yield path and module of every layer, in the order in which nested sequences run them."""
     if isinstance(module, nn.Sequential):
@@ -135,6 +141,8 @@ def _pass(module: nn.Module, name: str, signal: _Signal, found: list[LayerOperat
     if isinstance(module, _CONNECTIONS) or callable(getattr(module, "fan_out", None)):
         found.append(_connection(module, name, signal))
         return _Signal(module.run(x)[0] if stateful(module) else fold(module, x), None)  # pyright: ignore[reportCallIssue]
+    if stateful(module):
+        raise InputError(_UNKNOWN.format(name, type(module).__name__))
     y = fold(module, x)
     if events is None and isinstance(module, (*_NORMS, *_MEANS, *_ADAPTIVE_MEANS, *_ROUTES, *_ACTIVATIONS)):
         return _Signal(y, None)
@@ -146,10 +154,7 @@ def _pass(module: nn.Module, name: str, signal: _Signal, found: list[LayerOperat
         return _Signal(y, fold(module, events))
     if isinstance(module, (*_MEANS, *_ADAPTIVE_MEANS)) and events is not None:
         return _Signal(y, _sum_pool(module, name, events))
-    raise InputError(
-        f"energy does not know what layer {name!r} ({type(module).__name__}) costs; chains of Linear, Conv, "
-        "BatchNorm, pooling, Flatten, Dropout and spiking layers are counted, and layers with a method fan_out"
-    )
+    raise InputError(_UNKNOWN.format(name, type(module).__name__))
 
 
 def _recurrent(module: Recurrent, name: str, signal: _Signal, found: list[LayerOperations]) -> _Signal:

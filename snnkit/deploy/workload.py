@@ -144,6 +144,10 @@ def _pass(module: nn.Module, x: Tensor, counts: _Counts) -> Tensor:
     """Return what a layer makes of x [T, B, features…], and count it."""
     if isinstance(module, _WEIGHTED):
         counts.connection(x, _fan_out(module, x, full=False), _fan_out(module, x, full=True))
+    if stateful(module) and not isinstance(module, (Spiking, Recurrent, *_WEIGHTED)):
+        raise InputError(
+            f"NeuroBench's counts do not see into a {type(module).__name__}; put its layers into a Network in a row"
+        )
     y = module.run(x)[0] if stateful(module) else fold(module, x)  # pyright: ignore[reportCallIssue]
     if isinstance(module, Recurrent):
         back = torch.cat([torch.zeros_like(y[:1]), y[:-1]])
