@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
+from typer.testing import CliRunner
 
 from snnkit.cli import bench_delay as bench
 from snnkit.cli import bench_delay_recurrent as recurrent
+from snnkit.cli.app import app
 from snnkit.errors import SnnkitError
 from snnkit.synapse.delayed import METHODS, methods
 
@@ -39,23 +42,18 @@ def test_a_method_that_differs_stops_the_benchmark(monkeypatch: pytest.MonkeyPat
         bench.gate("cpu")
 
 
-def test_it_prints_every_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_prints_every_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bench, "peak_memory", lambda kernel, longest: 1_000_000)
-    console = Console(record=True, width=140)
-    for table in bench.tables("1 thread", "cpu", 1, [24]):
-        console.print(table)
-    console.print(bench.streams())
-    text = console.export_text()
-    for expected in (
-        "dense conv1d",
-        "gauss, s = 0.5",
-        "100 over 8",
-        "SpikingJelly LIF",
-        "snnkit, integer",
-        "20%",
-        "hear themselves",
-    ):
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    done = CliRunner().invoke(app, ["bench", "delay", "--threads", "1", "--repeat", "1", "--out", str(tmp_path / "b")])
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "b").read_text()
+    for expected in ("dense conv1d", "gauss, s = 0.5", "100 over 8", "SpikingJelly LIF", "snnkit, integer", "20%"):
         assert expected in text
+    for name in recurrent.gate():
+        assert re.search(rf"equal to the fused layer in all [\d,]+ spikes: {name}", text)
+    for name in recurrent.contenders():
+        assert name in text.partition("layers that hear themselves")[2]
 
 
 def test_the_network_of_the_step_is_that_of_the_peer_but_for_neurons_and_method() -> None:
