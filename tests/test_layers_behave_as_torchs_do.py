@@ -101,3 +101,13 @@ def test_a_compiled_network_takes_sequences_of_any_length() -> None:
             run(x).square().sum().backward()
             gradients.append(net[0].weight.grad.clone())
         torch.testing.assert_close(*gradients)
+
+
+def test_neurons_of_the_same_equations_start_each_where_it_was_told() -> None:
+    plain = snnkit.neuron.lif()
+    raised = snnkit.neuron.Neuron.from_dict({**plain.to_dict(), "states": {"v": 0.5}})
+    assert raised.digest == plain.digest
+    x = torch.zeros(1, 2, 3)
+    for neuron, start in ((plain, 0.0), (raised, 0.5), (plain, 0.0)):
+        _, state = snnkit.Spiking(neuron, tau=2.0).run(x)
+        assert torch.equal(state["v"], torch.full((2, 3), start / 2))

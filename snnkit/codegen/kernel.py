@@ -37,8 +37,10 @@ class Kernel:
 
     @cached_property
     def key(self) -> str:
-        """A hash that names this kernel in operators and in the cache."""
-        facts = [self.neuron.digest, self.surrogate.digest, self.detach_reset, list(self.surrogate.params.values())]
+        """A hash that names this kernel in operators; its neuron may start elsewhere than one of the same digest."""
+        start = list(self.neuron.states.values())
+        slope = list(self.surrogate.params.values())
+        facts = [self.neuron.digest, start, self.surrogate.digest, slope, self.detach_reset]
         return f"{self.neuron.name}_{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]}"
 
     @cached_property
