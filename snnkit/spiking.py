@@ -20,6 +20,18 @@ from snnkit.neuron.surrogate import atan
 State = dict[str, Tensor]
 """State name to tensor [B, features…]."""
 
+_ELSEWHERE = {
+    "v_threshold": "theta=…",
+    "threshold": "theta=…",
+    "v_th": "theta=…",
+    "thresh": "theta=…",
+    "beta": "tau=1 / (1 - beta), input_decay=False",
+    "decay": "tau=1 / (1 - decay), input_decay=False",
+    "tau_mem": "tau=…",
+    "v_leak": "v_rest=…",
+}
+"""What other packages call a parameter, and what to type here."""
+
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -66,11 +78,17 @@ class Spiking(nn.Module):
         self.learn = _learnt(neuron, learn)
         for name in params:
             if name not in neuron.params:
-                hint = nearest(name, neuron.params)
+                here = _ELSEWHERE.get(name, "")
+                hint = f"; type {here}" if here.split("=")[0] in neuron.params else nearest(name, neuron.params)
                 raise NeuronError(f"{neuron.name} has no parameter {name!r}{hint}; it has {', '.join(neuron.params)}")
         self._exact: dict[str, Tensor] = {}
         for name, bounds in neuron.params.items():
             given = params.get(name, bounds.default)
+            if isinstance(given, Tensor) and given.requires_grad and name not in self.learn:
+                raise NeuronError(
+                    f"{neuron.name}: {name} requires a gradient and is not learnt; type {name}=….detach(), "
+                    f"and learn=({name!r},) where the layer is to learn it"
+                )
             exact = _value(neuron, name, given)
             value = exact.to(torch.get_default_dtype())
             if exact.is_meta or not torch.equal(value.double(), exact):
@@ -83,6 +101,16 @@ class Spiking(nn.Module):
                 self.register_buffer(f"param_{name}", value)
         self._kernel = Kernel(neuron, self.surrogate, self.detach_reset)
         self._kernel.register()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a parameter's name is none, since what the layer computes with would stay as it is."""
+        built = self.__dict__.get("_kernel")
+        if built is not None and name in self.neuron.params and name not in self.__dict__:
+            raise NeuronError(
+                f"{self.neuron.name}.{name} cannot be set: build the layer with {name}=…, or type "
+                f"layer.param_{name}.data.fill_(…); layer.values() returns what it computes with"
+            )
+        super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -255,3 +255,40 @@ def test_parameters_and_surrogates_that_do_not_hold_together() -> None:
 
 def test_every_error_has_one_base() -> None:
     assert all(issubclass(kind, SnnkitError) for kind in (InputError, NeuronError, BackendError))
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("v_threshold", "theta=…"),
+        ("v_th", "theta=…"),
+        ("beta", r"tau=1 / \(1 - beta\), input_decay=False"),
+        ("v_leak", "v_rest=…"),
+    ],
+)
+def test_names_of_other_packages_lead_to_ours(name: str, typed: str) -> None:
+    with pytest.raises(NeuronError, match=rf"lif has no parameter '{name}'; type {typed}; it has tau, theta"):
+        snnkit.LIF(**{name: 0.9})
+
+
+def test_a_parameter_is_not_set_as_an_attribute() -> None:
+    layer = snnkit.LIF(tau=2.0)
+    with pytest.raises(NeuronError, match=r"lif\.tau cannot be set: build the layer with tau=…, or type"):
+        layer.tau = 3.0
+    layer.note, layer.training = "mine", False
+    assert not hasattr(layer, "tau") and float(layer.values()["tau"]) == 2.0
+
+
+def test_a_value_that_requires_a_gradient_is_learnt_or_refused() -> None:
+    value = torch.nn.Parameter(torch.tensor(3.0))
+    with pytest.raises(NeuronError, match=r"lif: tau requires a gradient and is not learnt; type tau=….detach\(\)"):
+        snnkit.LIF(tau=value)
+    assert float(snnkit.LIF(tau=value, learn=("tau",)).param_tau.detach()) == 3.0
+
+
+@pytest.mark.parametrize("wrong", [{"states": ["v"]}, {"states": {"v": 0.0}, "params": [("tau", 2.0)]}])
+def test_states_and_parameters_are_dicts(wrong: dict) -> None:
+    with pytest.raises(
+        NeuronError, match=r"(states|params) are a dict such as \{'v': 0.0\}, from names to values, not"
+    ):
+        snnkit.neuron.Neuron("mine", update=["v = v + x"], spike="v - 1", **wrong)

@@ -80,6 +80,9 @@ class Neuron:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
             raise NeuronError(f"a neuron's name is a word such as 'lif', not {self.name!r}")
+        for what, values in (("states", self.states), ("params", self.params)):
+            if not isinstance(values, Mapping):
+                raise NeuronError(f"{what} are a dict such as {{'v': 0.0}}, from names to values, not {values!r:.60}")
         states = {self._symbol(name): self._start(name, value) for name, value in dict(self.states).items()}
         params = {
             self._symbol(name): value if isinstance(value, Param) else Param(value)
