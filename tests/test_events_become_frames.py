@@ -395,6 +395,20 @@ def test_training_takes_blended_samples_with_their_shares():
     assert first == again
 
 
+def test_silence_follows_every_recording_whatever_was_done_to_it():
+    found = recordings(count=6)
+    hooks = {"vary_frames": lambda x, lengths, g: x + 1.0, "mix": lambda x, lengths, labels, g: (x, labels)}
+    for more in ({}, {"steps": 50}):
+        plain, longer = (FramedEvents(found, step=1000, silence=s, **hooks, **more) for s in (0, 7))
+        (x, labels, lengths), (followed, same, ends) = (one.batch(torch.arange(6)) for one in (plain, longer))
+        assert torch.equal(followed[:, : x.shape[1]], x) and followed.shape[1] == x.shape[1] + 7
+        assert not followed[:, x.shape[1] :].any()
+        assert torch.equal(ends, lengths + 7) and torch.equal(labels, same)
+    for silence in (-1, 1.5, True):
+        with pytest.raises(InputError, match=r"silence is .*; a whole number of steps of at least 0 is needed"):
+            FramedEvents(found, step=1000, silence=silence)
+
+
 def test_signals_are_padded_and_trained_on():
     draw = np.random.default_rng(0)
     offsets = np.array([0, 4, 5, 12, 20])

@@ -14,7 +14,7 @@ from snnkit.cli import main
 from snnkit.cli import train as command
 from snnkit.cli.augmentation import check_masks, variation
 from snnkit.cli.sequences import sequences
-from snnkit.data import Dataset, augment
+from snnkit.data import Dataset, FramedSignals, augment
 from snnkit.errors import InputError, RecipeError
 from snnkit.train.augmentation import AugmentSettings, MaskTime
 from snnkit.train.batches import Batches
@@ -35,6 +35,7 @@ name = "{card}"
 root = "{root}"
 step = 20000
 pool = 5
+silence = 3
 [data.augment]
 jitter_times = {{ std = 10000.0 }}
 shift_channels = {{ most = 5 }}
@@ -145,11 +146,12 @@ def test_epochs_differ_and_seeds_repeat(tiny):
 def test_signals_take_masks_and_blends(tmp_path):
     data = snnkit.data.load(mel_set(tmp_path), tmp_path)
     keys = {name: EVERY[name] for name in ("mask_time", "mask_channels", "blend")}
-    made = sequences(data, DataSettings(name="tiny", augment=keys | {"mask_time": {"longest": 3}}))
+    made = sequences(data, DataSettings(name="tiny", silence=2, augment=keys | {"mask_time": {"longest": 3}}))
     torch.manual_seed(0)
+    ends = FramedSignals(data.train).batch(torch.arange(3))[2] + 2
     plain, varied = (split(data.train).batch(torch.arange(3)) for split in (made.of, made.varied))
     assert plain[0].shape == varied[0].shape and not torch.equal(plain[0], varied[0])
-    assert varied[1].shape == (3, 2)
+    assert varied[1].shape == (3, 2) and torch.equal(varied[2], ends) and torch.equal(plain[2], ends)
     with pytest.raises(RecipeError, match=r"shift_channels is given, and tiny holds signals, which have no events to"):
         variation(data, AugmentSettings(shift_channels={"most": 2}))
 
@@ -197,6 +199,7 @@ def test_only_training_data_are_varied_and_files_say_how(call, recipe, tmp_path,
     read = snnkit.train.read_recipe(tmp_path / "recipe.toml")
     notes = snnkit.files.about(tmp_path / "run" / "net.h5").metadata
     assert notes["augment"] == read.to_dict()["data"]["augment"]
+    assert notes["silence"] == given["validation"].silence == given["train"].silence == 3
     assert notes["augment"]["mask_time"] == {"longest": 9, "chance": 0.5}
     assert notes["augment"]["mask_channels"] is None
     assert snnkit.files.about(tmp_path / "run" / "results.h5").metadata["recipe"] == read.to_dict()
@@ -284,14 +287,14 @@ def test_masks_and_shifts_leave_something(tiny):
     data = snnkit.data.load(tiny[1], tiny[0])
     with pytest.raises(RecipeError, match=r"most is 30 and tiny has 30 channels; needed is less: type e.g. most = 6"):
         variation(data, AugmentSettings(shift_channels={"most": 30}))
-    x, lengths = torch.zeros(40, 2, 6), torch.tensor([7, 11])
-    masks = AugmentSettings(mask_time={"longest": 11})
+    x, lengths = torch.zeros(40, 2, 6), torch.tensor([7, 13])
+    masks = DataSettings(name="tiny", silence=2, augment={"mask_time": {"longest": 11}})
     with pytest.raises(RecipeError, match=r"longest is 11 and recordings have 11 steps; needed is less: .*longest = 2"):
         check_masks(masks, x, lengths)
     check_masks(masks, x, None)
     with pytest.raises(RecipeError, match=r"\[data.augment.mask_channels\] most is 6 and sequences have 6 channels"):
-        check_masks(AugmentSettings(mask_channels={"most": 6}), x, lengths)
-    check_masks(None, x, lengths)
+        check_masks(DataSettings(name="tiny", augment={"mask_channels": {"most": 6}}), x, lengths)
+    check_masks(DataSettings(name="tiny"), x, lengths)
 
 
 def test_a_mask_in_microseconds_is_refused_before_training(call, recipe):
@@ -308,7 +311,7 @@ def test_the_example_fits_the_data_that_it_names(checkout):
     channels = -(-card.shape[0] // read.data.pool)
     assert read.network.layers[0]["in"] == channels and read.network.layers[-2]["out"] == len(card.classes)
     x, lengths = torch.ones(90, 40, channels), torch.full((40,), 90)
-    check_masks(read.data.augment, x, lengths)
+    check_masks(read.data, x, lengths)
     varied = made.vary_frames(x, lengths, torch.Generator().manual_seed(0))
     assert 0.4 < (varied == 0).any(0).any(1).float().mean() < 1.0
     _, target = made.mix(varied, lengths, torch.arange(40) % 20, torch.Generator().manual_seed(0))

@@ -14,6 +14,7 @@ from snnkit.data import Dataset, augment
 from snnkit.data.framed import Mix, Vary, VaryFrames
 from snnkit.errors import RecipeError
 from snnkit.train.augmentation import AugmentSettings
+from snnkit.train.recipe import DataSettings
 
 _MOVES = ("jitter_times", "jitter_channels", "shift_channels")
 """Functions that take events."""
@@ -65,14 +66,14 @@ def variation(data: Dataset, settings: AugmentSettings | None) -> Variation:
     )
 
 
-def check_masks(settings: AugmentSettings | None, x: Tensor, lengths: Tensor | None) -> None:
+def check_masks(settings: DataSettings, x: Tensor, lengths: Tensor | None) -> None:
     """Raise RecipeError where a mask could silence the whole of every sequence of the first ones, x [T, B, …]."""
-    if settings is not None and settings.mask_time is not None:
-        steps = len(x) if lengths is None else int(lengths.max())
-        _check_below("mask_time", "longest", settings.mask_time.longest, steps, "recordings have", "steps")
-    if settings is not None and settings.mask_channels is not None:
-        most = settings.mask_channels.most
-        _check_below("mask_channels", "most", most, x.shape[-1], "sequences have", "channels")
+    found = settings.augment
+    if found is not None and found.mask_time is not None:
+        steps = (len(x) if lengths is None else int(lengths.max())) - (settings.silence or 0)
+        _check_below("mask_time", "longest", found.mask_time.longest, steps, "recordings have", "steps")
+    if found is not None and found.mask_channels is not None:
+        _check_below("mask_channels", "most", found.mask_channels.most, x.shape[-1], "sequences have", "channels")
 
 
 def _check_below(section: str, name: str, value: int, size: int, whose: str, what: str) -> None:

@@ -66,21 +66,25 @@ def sequences(data: Dataset, settings: DataSettings) -> Sequences:
             option that it does not take.
     """
     if data.kind == "images":
-        _unused(data, settings, (*_BINNED, "augment"))
+        _unused(data, settings, (*_BINNED, "silence", "augment"))
         code = encoder(settings.encoder, settings.steps or _STEPS, settings.options)
         return Sequences(code, _images, _images)
     _unused(
         data, settings, ("encoder", "options") if data.kind == "events" else ("encoder", "options", "steps", *_BINNED)
     )
-    varied = variation(data, settings.augment)
+    varied, silence = variation(data, settings.augment), settings.silence or 0
     if data.kind == "signals":
-        return Sequences(None, FramedSignals, lambda split: FramedSignals(split, **varied.of_frames))
+        return Sequences(
+            None,
+            lambda split: FramedSignals(split, silence=silence),
+            lambda split: FramedSignals(split, silence=silence, **varied.of_frames),
+        )
     if settings.step is None:
         raise RecipeError(
             f"[data] needs step for {data.card.name}, the width of a bin in microseconds: type e.g. step = 10000"
         )
     binned: dict[str, Any] = {"step": settings.step, "steps": settings.steps}
-    binned |= {"pool": settings.pool or 1, "binning": settings.binning or "uniform"}
+    binned |= {"pool": settings.pool or 1, "binning": settings.binning or "uniform", "silence": silence}
     hooks: dict[str, Any] = varied.of_frames | {"vary": varied.vary}
     return Sequences(
         None, lambda split: FramedEvents(split, **binned), lambda split: FramedEvents(split, **binned, **hooks)
@@ -96,10 +100,13 @@ def _unused(data: Dataset, settings: DataSettings, names: tuple[str, ...]) -> No
     usual = {"encoder": "constant", "options": {}}
     for name in names:
         if getattr(settings, name) != usual.get(name):
-            takes = {"images": "encoder, steps and options", "events": "step, steps, pool, binning and augment"}
+            takes = {
+                "images": "encoder, steps and options",
+                "events": "step, steps, pool, binning, silence and augment",
+            }
             raise RecipeError(
                 f"[data] {name} is given, and {data.card.name} holds {data.kind}, which have no use for it; "
-                f"they take {takes.get(data.kind, 'augment alone')}"
+                f"they take {takes.get(data.kind, 'silence and augment')}"
             )
 
 

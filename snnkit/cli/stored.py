@@ -15,7 +15,7 @@ from snnkit.files import about
 from snnkit.train.recipe import DataSettings
 
 SPLITS = ("train", "validation", "test")
-NOTED = ("encoder", "steps", "options", "step", "pool", "binning")
+NOTED = ("encoder", "steps", "options", "step", "pool", "binning", "silence")
 """Settings of the data that a network's file keeps, so that it can be measured in the same way."""
 
 

@@ -44,7 +44,7 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     net = build_network(recipe.network, seed=recipe.train.seed)
     x, lengths = inputs.padded(data.train, _SAMPLES, torch.Generator().manual_seed(recipe.train.seed))
     _check_output(net, check_input(net, x), recipe, data.card)
-    check_masks(recipe.data.augment, x, lengths)
+    check_masks(recipe.data, x, lengths)
     # What could not be stored at the end is refused before it is trained.
     to_bytes(net)
     rate = recipe.network.rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -31,6 +32,11 @@ class _Padded(Dataset, ABC):
 
     vary_frames: VaryFrames | None
     mix: Mix | None
+    silence: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.silence, bool) or not isinstance(self.silence, Integral) or self.silence < 0:
+            raise InputError(f"silence is {self.silence!r}; a whole number of steps of at least 0 is needed")
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -51,12 +57,14 @@ class _Padded(Dataset, ABC):
     def _finished(
         self, x: Tensor, lengths: Tensor, labels: np.ndarray, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return frames [T, B, …] varied and mixed, as samples [B, T, …], labels or targets, and lengths."""
+        """Return frames [T, B, …] varied, mixed and followed by silence: samples [B, T, …], targets, lengths."""
         x = self.vary_frames(x, lengths, generator) if self.vary_frames else x
         target = torch.from_numpy(labels)
         if self.mix is not None:
             x, target = self.mix(x, lengths, target, generator)
-        return x.transpose(0, 1), target, lengths
+        if self.silence:
+            x = torch.cat([x, x.new_zeros((self.silence, *x.shape[1:]))])
+        return x.transpose(0, 1), target, lengths + self.silence
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +83,10 @@ class FramedEvents(_Padded):
         mix: changes frames and labels together after that, such as
             `lambda x, lengths, labels, g: augment.blend(x, lengths, labels, classes=20, chance=0.5, generator=g)`;
             None leaves them. Give these three to training data alone.
+        silence: steps after a recording's last event that belong to it, through which delayed spikes arrive; beyond
+            `steps`, where those are given.
     Raises:
-        InputError: an unknown binning; the others come from `frames`, with the first batch.
+        InputError: an unknown binning, a silence below 0; the others come from `frames`, with the first batch.
 
     Example:
         >>> events = Events.build([([0], [0]), ([2500], [1])], [0, 1], shape=(2,), classes=("a", "b"))
@@ -94,8 +104,10 @@ class FramedEvents(_Padded):
     vary: Vary | None = None
     vary_frames: VaryFrames | None = None
     mix: Mix | None = None
+    silence: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.binning not in BINNINGS:
             guess = nearest(self.binning, BINNINGS)
             raise InputError(f"no binning {self.binning!r}{guess}; known: {', '.join(BINNINGS)}")
@@ -119,7 +131,7 @@ class FramedSignals(_Padded):
 
     Args:
         signals: recordings.
-        vary_frames, mix: as of `FramedEvents`.
+        vary_frames, mix, silence: as of `FramedEvents`; silence is values of 0.
 
     Example:
         >>> none = np.full(2, -1, np.int32)
@@ -132,6 +144,7 @@ class FramedSignals(_Padded):
     signals: Signals
     vary_frames: VaryFrames | None = None
     mix: Mix | None = None
+    silence: int = 0
 
     def __len__(self) -> int:
         return len(self.signals)

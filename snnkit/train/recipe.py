@@ -30,6 +30,8 @@ class DataSettings(Checked):
         step: width of a bin of event data, in microseconds.
         pool: neighbouring channels of event data that are summed, or pixels along both axes; None for 1.
         binning: how events are binned, "uniform" unless given.
+        silence: steps after a recording's last event or value that belong to it, beyond `steps`, so that spikes with
+            learnt delays still arrive: the longest delay, such as 24; None for 0.
         augment: how recordings are varied in training, and in training alone; None leaves them as they are.
     Raises:
         RecipeError: a value of the wrong type or out of range.
@@ -48,6 +50,7 @@ class DataSettings(Checked):
     step: Annotated[int | None, Limits(example=10000, low=1)] = None
     pool: Annotated[int | None, Limits(example=5, low=1)] = None
     binning: Annotated[str | None, Limits(example="uniform", choices=("uniform", "squeezed"))] = None
+    silence: Annotated[int | None, Limits(example=24, low=0)] = None
     augment: Annotated[AugmentSettings | None, Limits(example={"mask_time": {"longest": 8}})] = None
 
 
