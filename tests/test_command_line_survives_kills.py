@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -33,17 +36,43 @@ layers = [
 ]
 
 [train]
-epochs = 60
+epochs = 30
 batch_size = 32
 lr = 0.005
 checkpoint_steps = 7
 """
 
 
-def start(folder: Path, recipe: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "snnkit", "train", str(recipe), "--folder", str(folder), "--resume"]
-    environment = os.environ | {"PYTHONPATH": str(Path(snnkit.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+NURSERY = """
+import json, os, sys
+import lightning_fabric, sklearn.datasets, snnkit.cli.train, snnkit.codegen.cpu, snnkit.train
+from snnkit.cli import main
+
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        os.dup2(2, 1)
+        main(json.loads(line))
+        sys.exit()
+    print(child, flush=True)
+    print(os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT).si_status, flush=True)
+"""
+"""Runs commands in processes that have imported all they need; says the number of each, and how it ended."""
+
+
+def command(folder: Path, recipe: Path) -> list[str]:
+    return ["train", str(recipe), "--folder", str(folder), "--resume"]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(snnkit.__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+
+
+def run(folder: Path, recipe: Path) -> None:
+    """Train to the end, in a process of its own."""
+    line = [sys.executable, "-m", "snnkit", *command(folder, recipe)]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def whole(path: Path) -> bool:
@@ -58,23 +87,29 @@ def whole(path: Path) -> bool:
 def test_ten_kills_change_nothing(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE)
-    alone = start(tmp_path / "alone", recipe)
-    _, errors = alone.communicate(timeout=200)
-    assert alone.returncode == 0, errors.decode()
+    run(tmp_path / "alone", recipe)
     chance = random.Random(1)
     hits = 0
-    for _ in range(10):
-        process = start(tmp_path / "killed", recipe)
-        _wait_for_progress(process, tmp_path / "killed")
-        time.sleep(chance.uniform(0, 0.15))
-        hits += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        whole(tmp_path / "killed" / "net.h5")
+    with (
+        (tmp_path / "said").open("wb") as said,
+        subprocess.Popen(
+            [sys.executable, "-c", NURSERY], bufsize=0, env=environment(), stdin=-1, stdout=-1, stderr=said
+        ) as nursery,
+    ):
+        assert nursery.stdin is not None and nursery.stdout is not None
+        for _ in range(10):
+            nursery.stdin.write(json.dumps(command(tmp_path / "killed", recipe)).encode() + b"\n")
+            process = _number(nursery.stdout)
+            _wait_for_progress(nursery.stdout, tmp_path / "killed")
+            time.sleep(chance.uniform(0, 0.15))
+            os.kill(process, signal.SIGKILL)
+            status = _number(nursery.stdout)
+            assert status in (0, signal.SIGKILL), (tmp_path / "said").read_text()
+            hits += status == signal.SIGKILL
+            whole(tmp_path / "killed" / "net.h5")
+        nursery.stdin.close()
     assert hits >= 8, f"only {hits} kills met a running process"
-    last = start(tmp_path / "killed", recipe)
-    _, errors = last.communicate(timeout=200)
-    assert last.returncode == 0, errors.decode()
+    run(tmp_path / "killed", recipe)
     expected = snnkit.load(tmp_path / "alone" / "net.h5").state_dict()
     found = snnkit.load(tmp_path / "killed" / "net.h5").state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
@@ -90,10 +125,15 @@ def test_half_a_file_is_never_a_whole_one(tmp_path: Path) -> None:
             whole(tmp_path / "half.h5")
 
 
-def _wait_for_progress(process: subprocess.Popen[bytes], folder: Path) -> None:
-    """Return once the process has written a checkpoint, so that it is killed while it trains."""
+def _number(pipe: IO[bytes]) -> int:
+    """Return the number on the next line."""
+    return int(pipe.readline())
+
+
+def _wait_for_progress(pipe: IO[bytes], folder: Path) -> None:
+    """Return once the process has written a checkpoint, so that it is killed while it trains, or has ended."""
     newest, deadline = _newest(folder), time.monotonic() + 60
-    while _newest(folder) == newest and process.poll() is None and time.monotonic() < deadline:
+    while _newest(folder) == newest and not select.select([pipe], [], [], 0)[0] and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
