@@ -188,3 +188,41 @@ def test_a_block_compiles_with_its_hooks() -> None:
     torch.compiler.reset()
     net[2].register_forward_hook(lambda _, args, y: y * 0)
     assert torch.equal(torch.compile(net, fullgraph=True)(x), net(x)) and not torch.equal(net(x), expected)
+
+
+class Direct(nn.Module):
+    """A block that carries the state of its layers by hand, and calls one of them twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again = snnkit.LIF(tau=2.0), snnkit.Recurrent(snnkit.LIF(tau=3.0), nn.Linear(6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x)[0]
+
+    def run(self, x: Tensor, state: dict | None = None, *, lengths: Tensor | None = None) -> tuple[Tensor, dict]:
+        y, first = self.first.run(x, state and state["first"], lengths=lengths)
+        z, again = self.again.run(y + self.first(x), state and state["again"], lengths=lengths)
+        return y + z, {"first": first, "again": again}
+
+
+def test_training_sees_the_neurons_in_a_block() -> None:
+    torch.manual_seed(0)
+    net = snnkit.Network(nn.Linear(4, 6), Direct(), snnkit.LIF(tau=2.0), nn.Linear(6, 3), snnkit.Readout())
+    x = torch.rand(9, 5, 4) * 8
+    found = snnkit.train.evaluate(net, (x.transpose(0, 1), torch.zeros(5, dtype=torch.int64)), encode=None)
+    block, y = net[1], net[0](x).detach()
+    with torch.no_grad():
+        first, (out, _) = block.first(y), block.run(y)
+    expected = {"1.first": 2 * first.sum() / 5, "1.again": (out - first).sum() / 5, "2": net[2](out).sum() / 5}
+    assert found.spikes == pytest.approx({name: float(count) for name, count in expected.items()})
+    assert torch.equal(net(x), net(x)) and "run" not in vars(block.first), "the layers are as they were"
+    seen = {layer.name: layer.kind for layer in snnkit.diagnose(net, x, torch.zeros(5, dtype=torch.int64)).layers}
+    assert seen["1.first"] == "lif" and seen["1.again"] == "lif" and seen["1"] == "Direct"
+
+
+def test_training_calls_the_hooks_of_layers() -> None:
+    net, calls = snnkit.Network(nn.Linear(4, 6), snnkit.LIF()), []
+    net[1].register_forward_hook(lambda module, args, y: calls.append(y.shape))
+    snnkit.diagnose(net, torch.rand(3, 2, 4))
+    assert calls == [(3, 2, 6)]

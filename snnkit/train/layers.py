@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from snnkit.network import Network, row
 from snnkit.spiking import Spiking
 from snnkit.synapse import Recurrent, fold
 from snnkit.synapse.fold import stateful
+from snnkit.synapse.hooks import hooked
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def outputs(net: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
 def run_layer(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Return one layer's outputs over time [T, B, features…], from fresh state."""
     if stateful(module):
-        return module.run(x, lengths=lengths)[0]  # pyright: ignore[reportCallIssue]
+        return hooked(module, x, lambda x: module.run(x, lengths=lengths))[0]  # pyright: ignore[reportCallIssue]
     return fold(module, x, lengths)
 
 
@@ -89,7 +91,8 @@ def passed(net: nn.Module, x: Tensor, lengths: Tensor | None = None, *, within: 
     """Yield the layers of a network in order, each with its inputs and outputs, from fresh state.
 
     Args:
-        net: a `snnkit.Network`; networks within it are entered.
+        net: a `snnkit.Network`; networks within it are entered. Of a module of one's own, the layers of neurons that
+            it runs or calls come first, under their names in it, and then the module.
         x: input [T, B, features…].
         lengths: valid time steps of each sample [B].
         within: put before the names.
@@ -111,6 +114,40 @@ def passed(net: nn.Module, x: Tensor, lengths: Tensor | None = None, *, within: 
                 yield layer
                 x = layer.outputs
             continue
-        y = run_layer(module, x, lengths)
+        inside: list[Passed] = []
+        with _seen_in(module, f"{within}{name}.", inside):
+            y = run_layer(module, x, lengths)
+        yield from inside
         yield Passed(f"{within}{name}", module, x, y)
         x = y
+
+
+@contextlib.contextmanager
+def _seen_in(module: nn.Module, within: str, found: list[Passed]) -> Iterator[None]:
+    """Note what passes through the layers of neurons in a module of one's own, which alone knows how they connect."""
+    layers = {} if neuron_layer(module) else {n: m for n, m in module.named_modules() if neuron_layer(m)}
+    layers = {n: m for n, m in layers.items() if not (n.endswith(".layer") and n.removesuffix(".layer") in layers)}
+
+    def watch(name: str, layer: Any) -> None:
+        run, forward = layer.run, layer.forward
+
+        def seen(x: Tensor, state: Any = None, *, lengths: Tensor | None = None) -> Any:
+            y, after = run(x, state, lengths=lengths)
+            found.append(Passed(f"{within}{name}", layer, x, y))
+            return y, after
+
+        def called(x: Tensor) -> Tensor:
+            y = forward(x)
+            if not found or found[-1].outputs is not y:
+                found.append(Passed(f"{within}{name}", layer, x, y))
+            return y
+
+        layer.run, layer.forward = seen, called
+
+    for name, layer in layers.items():
+        watch(name, layer)
+    try:
+        yield
+    finally:
+        for layer in layers.values():
+            del layer.__dict__["run"], layer.__dict__["forward"]
