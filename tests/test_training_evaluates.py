@@ -7,6 +7,8 @@ from torch import nn
 import snnkit
 from snnkit.errors import InputError
 from snnkit.train import evaluate
+from snnkit.train.evaluation import Evaluation
+from snnkit.train.history import Epoch, History
 
 
 class Told(nn.Module):
@@ -146,3 +148,29 @@ def test_bad_data_are_named():
         evaluate(Told(), (torch.rand(4, 2, 3), torch.arange(3)))
     with pytest.raises(InputError, match=r"mode is 'rat'; needed is one of rate"):
         evaluate(Told(), (torch.rand(4, 2, 3), torch.arange(4) % 3), mode="rat")
+
+
+def test_results_print_in_a_line() -> None:
+    evaluation = Evaluation(0.689, (0.5, 0.689), torch.eye(2), {"1": 2.25, "3": 0.5}, 1000, 1.234)
+    assert str(evaluation) == "accuracy 68.9 % (689 of 1000 samples), 1.2 s; 2.8 spikes a sample (1: 2.2, 3: 0.5)"
+    assert str(Evaluation(1.0, (1.0,), torch.eye(1), {}, 1, 0.5)) == "accuracy 100.0 % (1 of 1 samples), 0.5 s"
+    epochs = tuple(Epoch(k, 10 * k, 0.1, 0.5, 0.8, 0.4, 0.9 - 0.1 * k, 2.0) for k in (1, 2))
+    assert str(History(epochs, 1, "patience")) == "2 epochs in 4 s; best 1: validation accuracy 80.0 %; stopped early"
+    assert str(History((Epoch(1, 10, 0.1, 0.5, 0.75, None, None, 2.0),), 1, "epochs")).endswith("accuracy 75.0 %")
+    assert str(History()) == "no epochs yet"
+
+
+def test_accuracy_is_the_share_itself() -> None:
+    net = snnkit.Network(nn.Linear(1, 2))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[0.0], [1.0]]))
+        net[0].bias.copy_(torch.tensor([0.5, 0.0]))
+    inputs = torch.ones(1000, 1, 1)
+    found = evaluate(net, (inputs, (torch.arange(1000) < 689).long()))
+    assert found.accuracy == 0.689
+
+
+def test_the_images_of_a_data_set_are_named_where_a_split_comes() -> None:
+    split = snnkit.data.load("digits").validation
+    with pytest.raises(InputError, match=r"split is a Split; .*; type \(split\.images, split\.labels\), and encode="):
+        evaluate(snnkit.Network(nn.Linear(64, 10)), split)

@@ -65,9 +65,11 @@ def check_split(split: Split, name: str) -> Split:
         return split
     tensors = tuple(split) if isinstance(split, list | tuple) else ()
     if len(tensors) not in (2, 3) or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        pictures = hasattr(split, "images") and hasattr(split, "labels")
+        hint = "; type (split.images, split.labels), and encode=… to make sequences of them" if pictures else ""
         raise InputError(
             f"{name} is {_described(split)}; needed is (inputs, targets), (inputs, targets, lengths) "
-            "or a Dataset of such"
+            f"or a Dataset of such{hint}"
         )
     sizes = [len(tensor) if tensor.ndim else 0 for tensor in tensors]
     if len(set(sizes)) != 1 or not sizes[0]:

@@ -52,6 +52,12 @@ class Evaluation:
         """Spikes of all layers, per sample."""
         return sum(self.spikes.values())
 
+    def __str__(self) -> str:
+        right = round(self.accuracy * self.samples)
+        text = f"accuracy {100 * self.accuracy:.1f} % ({right} of {self.samples} samples), {self.seconds:.2g} s"
+        layers = ", ".join(f"{name}: {count:.1f}" for name, count in self.spikes.items())
+        return f"{text}; {self.spikes_per_sample:.1f} spikes a sample ({layers})" if layers else text
+
 
 def evaluate(
     net: nn.Module,
@@ -145,7 +151,7 @@ class _Tally:
 
     def evaluation(self, seconds: float) -> Evaluation:
         """Return the means."""
-        over_time = tuple((self.right / self.samples).tolist())
+        over_time = tuple((self.right.double() / self.samples).tolist())
         spikes = {name: total / self.samples for name, total in self.spikes.items()}
         return Evaluation(over_time[-1], over_time, self.confusion, spikes, self.samples, seconds)
 

@@ -56,6 +56,16 @@ class History:
     best: int = 0
     stopped: str = ""
 
+    def __str__(self) -> str:
+        if not self.epochs:
+            return "no epochs yet"
+        best = next((epoch for epoch in self.epochs if epoch.epoch == self.best), self.epochs[-1])
+        read = best.train_accuracy if best.validation_accuracy is None else best.validation_accuracy
+        which = "training" if best.validation_accuracy is None else "validation"
+        seconds = sum(epoch.seconds for epoch in self.epochs)
+        text = f"{len(self.epochs)} epochs in {seconds:.2g} s; best {best.epoch}: {which} accuracy {100 * read:.1f} %"
+        return f"{text}; stopped early" if self.stopped == "patience" else text
+
     def __getitem__(self, column: str) -> list[Any]:
         """Return one column, such as "validation_accuracy", over the epochs."""
         return [getattr(epoch, column) for epoch in self.epochs]
