@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from snnkit.errors import InputError
 
+_LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _OWN_TIME = (nn.RNNBase, nn.RNNCellBase, nn.Transformer, nn.MultiheadAttention)
 
 
@@ -20,7 +21,8 @@ def fold(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         x: sequence [T, B, features…].
         lengths: valid steps of each sample [B]; normalisation statistics then leave the padding out.
     Returns:
-        The sequence of outputs [T, B, features…].
+        The sequence of outputs [T, B, features…]; one step of it, expanded, where nn.Linear or a convolution gets an
+        input that is expanded over time.
     Raises:
         InputError: where the module keeps time itself, such as nn.LSTM, or holds layers with a state.
     """
@@ -29,6 +31,9 @@ def fold(module: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     inner = next((part for part in module.children() if holds_state(part)), None)
     if inner is not None:
         raise InputError(_without_run(module, inner))
+    if _still(module, x):
+        y = module(x[0])
+        return y.expand(len(x), *y.shape)
     flat = x.flatten(0, 1)
     if lengths is not None and isinstance(module, nn.modules.batchnorm._BatchNorm):
         valid = (torch.arange(x.shape[0], device=x.device)[:, None] < lengths.to(x.device)).flatten()
@@ -49,6 +54,11 @@ def keeps_time(module: Any) -> bool:
 def stateful(module: Any) -> bool:
     """Return whether a module takes and returns state by `run`."""
     return callable(getattr(module, "run", None))
+
+
+def _still(module: nn.Module, x: Tensor) -> bool:
+    """Return whether one step tells all: the input is one image at every step, as of `snnkit.encode.constant`."""
+    return type(module) in _LINEAR and len(x) > 1 and not torch.compiler.is_compiling() and x.stride(0) == 0
 
 
 def holds_state(module: nn.Module) -> bool:
