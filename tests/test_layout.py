@@ -151,7 +151,11 @@ def test_every_public_name_is_documented() -> None:
         assert written and not written.startswith(f"{name.split('.')[-1]}("), f"{name} has no docstring"
 
 
-@pytest.mark.parametrize("package", [snnkit, snnkit.data, snnkit.report], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package",
+    [snnkit, snnkit.convert, snnkit.data, snnkit.deploy, snnkit.report, snnkit.train],
+    ids=lambda package: package.__name__,
+)
 def test_names_that_are_imported_late_are_listed(package) -> None:
     assert set(package.__all__) <= set(dir(package))
 
