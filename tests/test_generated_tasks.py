@@ -8,8 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from snnkit import data
 from snnkit.data import motifs, teacher
-from snnkit.errors import InputError
+from snnkit.errors import DataError, InputError
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -27,6 +28,68 @@ def usual():
 def test_docstrings_run(module):
     result = doctest.testmod(module)
     assert result.attempted > 0 and result.failed == 0
+
+
+CARD = """
+name = "few"
+title = "Few"
+format = "motifs"
+source = "made"
+licence = "none"
+citation = "none"
+shape = [6]
+classes = ["a", "b", "c"]
+[options]
+steps = 20
+spacing = 1
+background = 2
+jitter = 0
+seed = 5
+[parts.all]
+order = "file"
+splits = { train = 9, validation = 4, test = 5 }
+files = []
+"""
+
+
+def few(folder, old="", new=""):
+    """Return the card of a few motifs, a part of its text replaced."""
+    assert old in CARD
+    (folder / "card.toml").write_text(CARD.replace(old, new))
+    return folder / "card.toml"
+
+
+def test_motifs_are_a_data_set_by_name(tmp_path):
+    found = data.load(few(tmp_path))
+    generator = seeded(5)
+    task = motifs.draw(3, 6, generator=generator, steps=20, background=2)
+    for name, count in {"train": 9, "validation": 4, "test": 5}.items():
+        x, labels = task.sample(count, generator=generator)
+        framed, lengths = data.frames(getattr(found, name), step=1000, steps=20)
+        assert torch.equal(framed, x)
+        assert getattr(found, name).labels.tolist() == labels.tolist()
+        assert torch.equal(lengths, torch.tensor([int(sample.any(1).nonzero().max()) + 1 for sample in x.unbind(1)]))
+    card = data.card.read("motifs")
+    assert card.part("train").count == sum(card.part("train").splits.values()) and data.load("motifs").paths == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "shape = [6]",
+            "shape = [2, 3]",
+            r"few has the shape \[2, 3\] and the order 'file'; motifs need one number of",
+        ),
+        ("steps = 20", "steps = 5", r"few: options: samples of 5 steps are too short; 6 steps or more are needed"),
+        ("shape = [6]", "shape = [1]", r"few: options: 1 channels have fewer than 3 orders"),
+        ("jitter = 0", "jiter = 0", r"few: options.*jiter"),
+        ("seed = 5", "seed = 'a'", r"few: options.*seed"),
+    ],
+)
+def test_cards_of_motifs_are_checked(tmp_path, old, new, message):
+    with pytest.raises(DataError, match=message):
+        data.load(few(tmp_path, old, new)).train  # noqa: B018
 
 
 def accuracy(features, usual) -> float:

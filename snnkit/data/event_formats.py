@@ -15,6 +15,7 @@ from snnkit.data import aedat, atis, sources
 from snnkit.data.card import Card, Part
 from snnkit.data.events import check
 from snnkit.data.mel import mel_wav_tar
+from snnkit.data.motif_recordings import motif_events
 from snnkit.data.recordings import EVENTS, SIGNALS, Reader, Sample, Source, options
 from snnkit.data.speech import ear_wav
 from snnkit.data.synthetic_speech import espeak
@@ -119,9 +120,10 @@ READERS: Mapping[str, Reader] = MappingProxyType(
         "mel-wav-tar": Reader(mel_wav_tar, SIGNALS),
         "ear-wav": Reader(ear_wav, EVENTS),
         "espeak": Reader(espeak, EVENTS),
+        "motifs": Reader(motif_events, EVENTS),
     }
 )
 """The `format` of a card to its reader."""
 
-MADE = frozenset({"espeak"})
+MADE = frozenset({"espeak", "motifs"})
 """Formats whose data are made on the spot: no files and no root."""
