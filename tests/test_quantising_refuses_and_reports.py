@@ -33,6 +33,13 @@ def broken(layer, value=float("nan")):
     return layer
 
 
+def loop(connection):
+    """A connection that was put in place later, past the check that is made when a layer is built."""
+    layer = snnkit.Recurrent(hard(), nn.Linear(4, 4))
+    layer.connection = connection
+    return layer
+
+
 def end():
     return nn.Linear(4, 3), snnkit.Readout()
 
@@ -86,7 +93,7 @@ REFUSED = {
         r"layer '1': two layers with delays follow each other; put neurons between them",
     ),
     "neurons in a loop": (
-        [nn.Linear(6, 4), snnkit.Recurrent(hard(), nn.Sequential(nn.Linear(4, 4), hard()))],
+        [nn.Linear(6, 4), loop(nn.Sequential(nn.Linear(4, 4), hard()))],
         r"layer '1\.connection\.1' is of neurons within a recurrent connection",
     ),
     "membrane in a loop": (
