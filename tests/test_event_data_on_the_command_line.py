@@ -115,11 +115,21 @@ def test_a_recipe_trains_on_signals(call, tmp_path):
     ("old", "new", "message"),
     [
         ("step = 20000\n", "", r"\[data\] needs step for tiny, the width of a bin in microseconds: type e.g. step = 1"),
+        (
+            "step = 20000",
+            "step = 20",
+            r"\[data\] step is 20 microseconds, which makes [\d,]+ steps of a recording of .* s; ",
+        ),
         ("pool = 5", "pools = 5", r"\[data\] has no key 'pools'; did you mean 'pool'\?"),
         ("pool = 5", "pool = 0", r"\[data\] pool is 0; needed is at least 1|pool is 0"),
         ("pool = 5", 'binning = "square"', r"binning is .square.; needed is one of uniform, squeezed"),
         ("pool = 5", 'encoder = "latency"', r"encoder is given, and tiny holds events, which have no use for it; they"),
         ("in = 6", "in = 7", r"the layers refuse inputs of \[6\] per step and sample"),
+        (
+            '"Linear", in = 6',
+            '"DelayLinear", in = 7',
+            r"the layers refuse inputs of \[6\] per .*: DelayLinear got shape",
+        ),
     ],
 )
 def test_recipes_of_events_are_checked(call, tmp_path, old, new, message):

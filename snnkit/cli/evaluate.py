@@ -14,7 +14,7 @@ from snnkit import deploy
 from snnkit.cli.console import standard
 from snnkit.cli.stored import noted
 from snnkit.deploy.store import KIND
-from snnkit.errors import RecipeError
+from snnkit.errors import InputError, RecipeError
 from snnkit.files import about
 from snnkit.train import Evaluation
 from snnkit.train import evaluate as measure
@@ -44,7 +44,7 @@ def check_input(net: nn.Module, x: Tensor) -> Tensor:
     try:
         with torch.no_grad():
             return net(x[:, :1])
-    except RuntimeError as error:
+    except (RuntimeError, InputError) as error:
         reason = "; ".join([str(error).splitlines()[0], *getattr(error, "__notes__", ())])
         flat = x.ndim == 3 or isinstance(next(net.children(), None), nn.Flatten)
         hint = "" if flat else f"; a first layer Flatten makes {math.prod(x.shape[2:])} features of them"

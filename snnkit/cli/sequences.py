@@ -27,6 +27,9 @@ _ALSO = {"bernoulli": "rate", "direct": "constant", "poisson": "rate", "ttfs": "
 """What encoders are called elsewhere."""
 
 _STEPS = 16
+_LONGEST = 10_000
+"""Steps of a recording beyond which a bin was meant to be wider, unless a recipe says how many there are."""
+
 _BINNED = ("step", "pool", "binning")
 
 
@@ -89,6 +92,19 @@ def sequences(data: Dataset, settings: DataSettings) -> Sequences:
     return Sequences(
         None, lambda split: FramedEvents(split, **binned), lambda split: FramedEvents(split, **binned, **hooks)
     )
+
+
+def check_step(split: Any, settings: DataSettings, count: int) -> None:
+    """Raise RecipeError where the first recordings of events have more bins than anyone can want."""
+    if settings.step is None or settings.steps is not None:
+        return
+    times = [split.recording(index)[0] for index in range(min(count, len(split)))]
+    last = max((int(found[-1]) for found in times if len(found)), default=0)
+    if last // settings.step >= _LONGEST:
+        raise RecipeError(
+            f"[data] step is {settings.step} microseconds, which makes {last // settings.step + 1:,} steps of a "
+            f"recording of {last / 1e6:.3g} s; type e.g. step = {max(1, last // 100)}, or say how many with steps"
+        )
 
 
 def _images(split: Any) -> Split:

@@ -15,7 +15,7 @@ import snnkit
 from snnkit.cli.augmentation import check_masks
 from snnkit.cli.console import standard
 from snnkit.cli.evaluate import check_input
-from snnkit.cli.sequences import sequences
+from snnkit.cli.sequences import check_step, sequences
 from snnkit.cli.stored import NOTED
 from snnkit.data import Card
 from snnkit.errors import RecipeError
@@ -42,6 +42,7 @@ def train(path: Path, *, root: Path | None, folder: Path | None, resume: bool) -
     data = snnkit.data.load(recipe.data.name, root or recipe.data.root)
     inputs = sequences(data, recipe.data)
     net = build_network(recipe.network, seed=recipe.train.seed)
+    check_step(data.train, recipe.data, _SAMPLES)
     x, lengths = inputs.padded(data.train, _SAMPLES, torch.Generator().manual_seed(recipe.train.seed))
     _check_output(net, check_input(net, x), recipe, data.card)
     check_masks(recipe.data, x, lengths)
