@@ -49,3 +49,11 @@ def test_it_means_what_its_copies_mean(
         y.square().sum().backward()
         found.append([y, image.grad, *(p.grad for p in net.parameters()), *(b.clone() for b in net.buffers())])
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiler_leaves_the_number_of_steps_open() -> None:
+    net, x = snnkit.Network(nn.Linear(6, 3)), torch.rand(5, 2, 6)
+    dynamic = {"x": {0: torch.export.Dim("T"), 1: torch.export.Dim("B")}}
+    longer = torch.rand(9, 4, 6)
+    torch.testing.assert_close(torch.export.export(net, (x,), dynamic_shapes=dynamic).module()(longer), net(longer))

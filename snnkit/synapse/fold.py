@@ -58,7 +58,9 @@ def stateful(module: Any) -> bool:
 
 def _still(module: nn.Module, x: Tensor) -> bool:
     """Return whether one step tells all: the input is one image at every step, as of `snnkit.encode.constant`."""
-    return type(module) in _LINEAR and len(x) > 1 and not torch.compiler.is_compiling() and x.stride(0) == 0
+    if torch.compiler.is_compiling() or type(module) not in _LINEAR:
+        return False
+    return x.shape[0] > 1 and x.stride(0) == 0
 
 
 def holds_state(module: nn.Module) -> bool:
