@@ -6,6 +6,8 @@ import ctypes
 import functools
 import importlib.util
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,26 @@ def test_products_and_sums_stay_apart_and_small_numbers_stay() -> None:
     contracted = re.findall(r"(?:fma\.rn|mul|add|sub|div\.approx|div\.full)\.f32", assembly)
     assert not contracted, f"the compiler may contract or approximate: {set(contracted)}"
     assert ".ftz" not in assembly, "subnormal numbers would count as zero"
+
+
+SOURCES = {
+    "neurons": lambda: unit(programs(KERNELS, io=("float32",), deep=True), "cuda"),
+    "delays": lambda: delays.SUM.source("cuda"),
+    "emulator": lambda: chip.SUM.source("cuda"),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_nvcc_takes_every_kernel_too(source: str, tmp_path: Path) -> None:
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc on PATH")
+    written, binary = tmp_path / f"{source}.cu", tmp_path / f"{source}.cubin"
+    written.write_text(SOURCES[source](), encoding="utf-8")
+    command = [nvcc, *cuda.OPTIONS, "-arch=sm_90", "-Werror", "all-warnings", "-cubin", "-o", str(binary), str(written)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:4000]
+    assert binary.stat().st_size > 0
 
 
 def test_a_warning_is_found() -> None:
