@@ -57,6 +57,11 @@ def cases() -> list[Case]:
     return found
 
 
+def mixed(case: Case) -> bool:
+    """Return whether a case has parameters of one value per neuron; where all are numbers, another kernel runs."""
+    return len(case.label) % 2 == 0
+
+
 def drive(neuron: Neuron, shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return an input that makes the neuron fire now and then, for any neuron in the units of its threshold."""
     generator = torch.Generator().manual_seed(seed)
@@ -112,11 +117,9 @@ def _run(
     _, B, N = shape
     generator = torch.Generator().manual_seed(seed + 1)
     params: dict[str, Any] = {}
-    # Where all parameters are numbers, a kernel reads them in another way; half of the cases take that one.
-    mixed = len(case.label) % 2 == 0
     for name, p in case.neuron.params.items():
         spread = 1 + 0.05 * torch.rand(N, generator=generator)
-        several = mixed and len(name) % 2 == 1
+        several = mixed(case) and len(name) % 2 == 1
         params[name] = (torch.tensor(p.default) * spread).clamp(p.low, p.high) if several else p.default
     layer = snnkit.Spiking(
         case.neuron,
