@@ -48,9 +48,8 @@ def forward(
         InputError: the states after the last step are not finite.
     """
     run = _forward_in_pieces if x.dtype in _HALF else _forward
-    *results, finite = run(kernel, x, state, params, every)
+    y, after, checkpoints, finite = run(kernel, x, state, params, every)
     check_outcome(kernel, x, state, finite=finite)
-    y, after, checkpoints = results
     return y, after, checkpoints
 
 

@@ -144,10 +144,12 @@ def _seen_in(module: nn.Module, within: str, found: list[Passed]) -> Iterator[No
 
         layer.run, layer.forward = seen, called
 
+    own = {name: {k: vars(layer)[k] for k in ("run", "forward") if k in vars(layer)} for name, layer in layers.items()}
     for name, layer in layers.items():
         watch(name, layer)
     try:
         yield
     finally:
-        for layer in layers.values():
+        for name, layer in layers.items():
             del layer.__dict__["run"], layer.__dict__["forward"]
+            layer.__dict__.update(own[name])
